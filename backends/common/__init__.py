@@ -1,0 +1,1 @@
+"""What the three backends share: sequence life, model parameters, the request loop."""

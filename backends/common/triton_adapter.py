@@ -1,0 +1,81 @@
+"""The request loop of a Triton Python backend: one answer per request, an error for the one that caused it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+Outputs = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A Triton request in plain terms; `triton` is the original."""
+
+    triton: Any
+    sequence_id: str
+    start: bool
+    end: bool
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Return an input tensor as a NumPy array (batch dimension first)."""
+        tensor = pb_utils.get_input_tensor_by_name(self.triton, name)
+        if tensor is None:
+            raise ValueError(f"input {name!r} is missing")
+        array: npt.NDArray[Any] = tensor.as_numpy()
+        return array
+
+    def parameters(self) -> dict[str, str | int | bool]:
+        """Return the request parameters set by the client."""
+        text: str = self.triton.parameters()
+        parameters: dict[str, str | int | bool] = json.loads(text) if text else {}
+        return parameters
+
+
+def read_request(triton_request: Any) -> Request:
+    """Wrap a Triton request."""
+    flags: int = triton_request.flags()
+    return Request(
+        triton=triton_request,
+        sequence_id=str(triton_request.correlation_id()),
+        start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
+        end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+    )
+
+
+def tensors(outputs: Outputs) -> list[Any]:
+    """Make Triton tensors of named arrays."""
+    return [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
+
+
+def respond(
+    triton_requests: list[Any], process: Callable[[list[Request]], list[Outputs | Exception]]
+) -> list[Any]:
+    """Run `process` over the requests of one `execute` call and answer each of them.
+
+    `process` returns, in order, the outputs of each request or the exception that this request alone caused. An
+    exception that escapes it is a defect of ours: it is logged and answers every request of the call.
+    """
+    try:
+        results = process([read_request(request) for request in triton_requests])
+    except Exception as error:  # the server must go on, whatever a model did
+        pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
+        results = [error] * len(triton_requests)
+    return [_response(result) for result in results]
+
+
+def _response(result: Outputs | Exception) -> Any:
+    if isinstance(result, Exception):
+        # ValueError is the caller's fault and already says what to do; anything else is named as what it is.
+        if isinstance(result, ValueError):
+            error = pb_utils.TritonError(str(result), pb_utils.TritonError.INVALID_ARG)
+        else:
+            error = pb_utils.TritonError(f"{type(result).__name__}: {result}", pb_utils.TritonError.INTERNAL)
+        return pb_utils.InferenceResponse(output_tensors=[], error=error)
+    return pb_utils.InferenceResponse(output_tensors=tensors(result))

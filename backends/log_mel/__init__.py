@@ -1,0 +1,1 @@
+"""Backend ``log_mel``: AUDIO -> FEATURES, the log-mel front end of NeMo, streaming or whole utterance."""

@@ -1,0 +1,105 @@
+"""Triton adapter of the RNN-T decoder. With `sequence_batching` it keeps one hypothesis per sequence; without it every
+request is a whole utterance.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from common.parameters import ModelConfig
+from common.sequences import SequenceTable
+from common.triton_adapter import Outputs, Request, respond
+from rnnt_decoder.greedy import GreedySearch
+from rnnt_decoder.hypothesis import Hypothesis, PredictionShape
+from rnnt_decoder.joint_client import JointModel
+from rnnt_decoder.transcript import transcript
+from rnnt_decoder.vocabulary import Vocabulary
+
+
+class TritonPythonModel:
+    """ENCODED, ENCODED_LENGTH -> the transcript outputs."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration and the vocabulary."""
+        config = ModelConfig(args["model_config"])
+        blank_id = config.integer("blank_id")
+        self._shape = PredictionShape(
+            layers=config.integer("prediction_layers", 1), hidden=config.integer("prediction_hidden", 1), blank_id=blank_id
+        )
+        self._search = GreedySearch(
+            blank_id=blank_id,
+            max_symbols_per_step=config.integer("max_symbols_per_step", 1),
+            window_frames=config.integer("joint_window_frames", 1),
+        )
+        self._joint = JointModel(config.text("decoder_joint_model"))
+        self._frame_secs = config.number("frame_secs")
+        self._max_total_tokens = config.integer("max_total_tokens", 1)
+        version_folder = Path(args["model_repository"]) / args["model_version"]
+        self._vocabulary = Vocabulary.load(version_folder / config.text("vocabulary"), expected_size=blank_id)
+        self._process = self._process_utterances
+        if config.is_sequence_model:
+            self._sequences = SequenceTable(self._shape.new_hypothesis, idle_secs=config.idle_secs)
+            self._process = self._process_chunks
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer the requests of one batch."""
+        return respond(requests, self._process)
+
+    def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
+        hypotheses = [self._shape.new_hypothesis() for _ in requests]
+        self._decode(requests, hypotheses)
+        return [self._result(hypothesis, is_final=True) for hypothesis in hypotheses]
+
+    def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
+        self._sequences.expire()
+        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)
+        hypotheses: dict[int, Hypothesis] = {}
+        healthy: list[int] = []
+        for index, request in enumerate(requests):
+            try:
+                sequence = self._sequences.enter(request.sequence_id, start=request.start, end=request.end)
+            except ValueError as error:
+                results[index] = error
+                continue
+            hypotheses[index] = sequence.state
+            if sequence.failure is None:
+                healthy.append(index)
+        try:
+            self._decode([requests[index] for index in healthy], [hypotheses[index] for index in healthy])
+            failed = {}
+        except RuntimeError as error:
+            failed = dict.fromkeys(healthy, error)
+        for index, hypothesis in hypotheses.items():
+            request = requests[index]
+            result = failed.get(index) or self._result(hypothesis, is_final=request.end)
+            if isinstance(result, Exception):
+                self._sequences.fail(request.sequence_id, str(result))
+            results[index] = result
+        for request in requests:
+            if request.end:
+                self._sequences.end(request.sequence_id)
+        return results
+
+    def _decode(self, requests: list[Request], hypotheses: list[Hypothesis]) -> None:
+        """Search the frames of several requests together, shorter ones padded."""
+        if not requests:
+            return
+        rows = [request.array("ENCODED")[0] for request in requests]
+        lengths = np.array([request.array("ENCODED_LENGTH")[0, 0] for request in requests], np.int64)
+        encoded = np.zeros((len(rows), max(len(row) for row in rows), rows[0].shape[1]), np.float32)
+        for padded, row in zip(encoded, rows, strict=True):
+            padded[: len(row)] = row
+        self._search(encoded, lengths, hypotheses, self._joint)
+
+    def _result(self, hypothesis: Hypothesis, *, is_final: bool) -> Outputs | Exception:
+        if len(hypothesis.tokens) > self._max_total_tokens and not is_final:
+            return ValueError(
+                f"the stream has {len(hypothesis.tokens)} tokens; max_total_tokens allows {self._max_total_tokens}: "
+                "send END to collect them and START a new sequence"
+            )
+        return transcript(hypothesis, self._vocabulary, frame_secs=self._frame_secs, is_final=is_final)
