@@ -45,7 +45,7 @@ class SequenceTable(Generic[StateT]):
     def __init__(
         self,
         create: Callable[[], StateT],
-        free: Callable[[StateT], None] = lambda state: None,
+        free: Callable[[StateT], None] | None = None,
         *,
         idle_secs: float,
         capacity: int | None = None,
@@ -106,7 +106,7 @@ class SequenceTable(Generic[StateT]):
     def end(self, sequence_id: str) -> None:
         """Free the sequence. An unknown ID is ignored."""
         sequence = self._live.pop(sequence_id, None)
-        if sequence is not None:
+        if sequence is not None and self._free is not None:
             self._free(sequence.state)
 
     def expire(self) -> int:

@@ -54,9 +54,7 @@ def tensors(outputs: Outputs) -> list[Any]:
     return [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
 
 
-def respond(
-    triton_requests: list[Any], process: Callable[[list[Request]], list[Outputs | Exception]]
-) -> list[Any]:
+def respond(triton_requests: list[Any], process: Callable[[list[Request]], list[Outputs | Exception]]) -> list[Any]:
     """Run `process` over the requests of one `execute` call and answer each of them.
 
     `process` returns, in order, the outputs of each request or the exception that this request alone caused. An

@@ -21,15 +21,13 @@ def check_audio(audio: npt.NDArray[np.float32]) -> Float32:
     """
     if audio.ndim != 2 or audio.shape[0] != 1:
         raise ValueError(f"AUDIO has shape {list(audio.shape)}; expected [1, samples]: one stream per request")
-    samples = audio[0]
+    samples: Float32 = audio[0]
     peak = float(np.abs(samples).max()) if samples.size else 0.0
     if not np.isfinite(peak):
         index = int(np.flatnonzero(~np.isfinite(samples))[0])
         raise ValueError(f"AUDIO[{index}] is {samples[index]}; every sample must be a finite number in [-1, 1]")
     if peak > MAX_AMPLITUDE:
-        raise ValueError(
-            f"AUDIO has a peak of {peak:g}; samples must be in [-1, 1] (divide 16-bit PCM by 32768 first)"
-        )
+        raise ValueError(f"AUDIO has a peak of {peak:g}; samples must be in [-1, 1] (divide 16-bit PCM by 32768 first)")
     return samples
 
 

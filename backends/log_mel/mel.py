@@ -74,7 +74,7 @@ class LogMel:
         """Cut [samples] into every whole frame, [frames, window_samples]; the first starts at sample 0."""
         if len(emphasised) < len(self.window):
             return np.zeros((0, len(self.window)), np.float32)
-        every = np.lib.stride_tricks.sliding_window_view(emphasised, len(self.window))
+        every: Float32 = np.lib.stride_tricks.sliding_window_view(emphasised, len(self.window))
         return every[:: self.hop_samples]
 
     def features(self, frames: Float32) -> Float32:
@@ -85,7 +85,8 @@ class LogMel:
         """
         spectrum = np.fft.rfft(frames * self.window, self.n_fft, axis=-1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        return np.log(power @ self.filterbank.T + np.float32(self.log_guard))
+        log_mel: Float32 = np.log(power @ self.filterbank.T + np.float32(self.log_guard))
+        return log_mel
 
     def utterance(self, audio: Float32) -> Float32:
         """Features of a whole waveform [samples], [frame_count, n_mels] float32."""

@@ -9,6 +9,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
 from common.parameters import ModelConfig
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond

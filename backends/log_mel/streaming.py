@@ -92,7 +92,8 @@ class StreamingLogMel:
     def new_state(self) -> StreamState:
         """State of a stream that has received nothing."""
         return StreamState(
-            tail=np.zeros(self.mel.half_window, np.float32), pending=np.zeros((0, self.mel.n_mels), np.float32)
+            tail=np.zeros(self.mel.half_window, np.float32),
+            pending=np.zeros((0, self.mel.n_mels), np.float32),
         )
 
     def check_length(self, samples: int, *, end: bool) -> None:

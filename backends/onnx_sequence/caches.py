@@ -10,7 +10,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_DTYPES = {"TYPE_FP32": np.float32, "TYPE_FP16": np.float16, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32}
+_DTYPES: dict[str, type[np.generic]] = {
+    "TYPE_FP32": np.float32,
+    "TYPE_FP16": np.float16,
+    "TYPE_INT64": np.int64,
+    "TYPE_INT32": np.int32,
+}
 _FIRST_SLOTS = 8
 
 
@@ -83,9 +88,7 @@ class CacheSlots:
 
     def gather(self, slots: list[int]) -> dict[str, Array]:
         """Return the graph's state inputs for those sequences, [len(slots), *shape] each."""
-        return {
-            state.input_name: array[slots] for state, array in zip(self._states, self._arrays, strict=True)
-        }
+        return {state.input_name: array[slots] for state, array in zip(self._states, self._arrays, strict=True)}
 
     def scatter(self, slots: list[int], outputs: dict[str, Array]) -> None:
         """Store the graph's next states, [len(slots), *shape] each, by output name."""

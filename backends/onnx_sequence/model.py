@@ -13,6 +13,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
 from common.parameters import ModelConfig
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
@@ -36,7 +37,12 @@ class TritonPythonModel:
         self._outputs = [item["name"] for item in config.raw["output"]]
         states = parse_states(config.raw)
         self._state_outputs = [state.output_name for state in states]
-        _check_names(config.model_name, "input", self._inputs + [s.input_name for s in states], self._session.input_names)
+        _check_names(
+            config.model_name,
+            "input",
+            self._inputs + [s.input_name for s in states],
+            self._session.input_names,
+        )
         _check_names(config.model_name, "output", self._outputs + self._state_outputs, self._session.output_names)
         self._process = self._process_stateless
         if states:

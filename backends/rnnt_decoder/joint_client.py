@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from common.triton_adapter import tensors
 
+from common.triton_adapter import tensors
 from rnnt_decoder.greedy import Int32, JointOutput
 from rnnt_decoder.hypothesis import Float32
 

@@ -1,5 +1,6 @@
-"""Triton adapter of the RNN-T decoder. With `sequence_batching` it keeps one hypothesis per sequence; without it every
-request is a whole utterance.
+"""Triton adapter of the RNN-T decoder.
+
+With `sequence_batching` it keeps one hypothesis per sequence; without it every request is a whole utterance.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
 from common.parameters import ModelConfig
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
@@ -29,7 +31,9 @@ class TritonPythonModel:
         config = ModelConfig(args["model_config"])
         blank_id = config.integer("blank_id")
         self._shape = PredictionShape(
-            layers=config.integer("prediction_layers", 1), hidden=config.integer("prediction_hidden", 1), blank_id=blank_id
+            layers=config.integer("prediction_layers", 1),
+            hidden=config.integer("prediction_hidden", 1),
+            blank_id=blank_id,
         )
         self._search = GreedySearch(
             blank_id=blank_id,

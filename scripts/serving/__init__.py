@@ -1,0 +1,1 @@
+"""Starting Triton: find it, lay out its backend directory, stage the model repository, run the process."""

@@ -1,0 +1,199 @@
+"""One Triton process: started on given or free ports, waited for, stopped with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from scripts.serving.installation import TritonInstallation, find_triton
+
+
+class ServerStartError(RuntimeError):
+    """Triton ended or did not become ready in time; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to run Triton.
+
+    Attributes:
+        model_repository: a staged repository.
+        runtime_folder: where the backend directory and the log go.
+        host: address to bind.
+        grpc_port: 0 takes a free one, as for the others.
+        http_port: health endpoints.
+        metrics_port: Prometheus metrics.
+        profile: name of the `configs/<profile>.pbtxt` to prefer; empty for `config.pbtxt`.
+        exit_timeout_secs: how long in-flight requests may take after a stop signal.
+        log_verbose: Triton's verbosity.
+        log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
+    """
+
+    model_repository: Path
+    runtime_folder: Path
+    host: str = "127.0.0.1"
+    grpc_port: int = 0
+    http_port: int = 0
+    metrics_port: int = 0
+    profile: str = ""
+    exit_timeout_secs: int = 30
+    log_verbose: int = 0
+    log_to_file: bool = True
+
+
+def free_ports(count: int, host: str) -> list[int]:
+    """Return ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind((host, 0))
+        return [item.getsockname()[1] for item in sockets]
+
+
+class TritonServer:
+    """A running `tritonserver`; a context manager that stops it."""
+
+    def __init__(self, options: ServerOptions, installation: TritonInstallation | None = None) -> None:
+        """Choose the ports. Nothing runs yet."""
+        self.options = options
+        self._installation = installation or find_triton()
+        wanted = (options.grpc_port, options.http_port, options.metrics_port)
+        spare = iter(free_ports(3, options.host))
+        self.grpc_port, self.http_port, self.metrics_port = (port or next(spare) for port in wanted)
+        self.log_path = options.runtime_folder / "triton.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def grpc_endpoint(self) -> str:
+        """host:port of Triton's gRPC service."""
+        return f"{self.options.host}:{self.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """URL of the Prometheus metrics."""
+        return f"http://{self.options.host}:{self.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Process ID of `tritonserver`, which leads its own process group."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
+
+    def command(self, backends: Path) -> list[str]:
+        """Return the command line."""
+        options = self.options
+        command = [
+            str(self._installation.binary),
+            f"--model-repository={options.model_repository}",
+            f"--backend-directory={backends}",
+            "--disable-auto-complete-config",
+            f"--http-address={options.host}",
+            f"--http-port={self.http_port}",
+            f"--grpc-address={options.host}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-address={options.host}",
+            f"--metrics-port={self.metrics_port}",
+            f"--exit-timeout-secs={options.exit_timeout_secs}",
+            f"--log-verbose={options.log_verbose}",
+        ]
+        if options.profile:
+            command.append(f"--model-config-name={options.profile}")
+        return command
+
+    def start(self) -> None:
+        """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
+        backends = self.options.runtime_folder / "backends"
+        self._installation.lay_out_backends(backends)
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
+            self._process = subprocess.Popen(
+                self.command(backends),
+                env=self._installation.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT if log else None,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, timeout_secs: float = 120.0) -> None:
+        """Wait until every model is ready.
+
+        Raises:
+            ServerStartError: the process ended, or the time is over.
+        """
+        deadline = time.monotonic() + timeout_secs
+        while not self.is_ready():
+            if self._process is None or self._process.poll() is not None:
+                raise ServerStartError(f"tritonserver ended while starting\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServerStartError(f"tritonserver was not ready within {timeout_secs:g} s\n{self.log_tail()}")
+            time.sleep(0.1)
+
+    def is_ready(self) -> bool:
+        """Whether the server and all its models are ready."""
+        try:
+            url = f"http://{self.options.host}:{self.http_port}/v2/health/ready"
+            with urllib.request.urlopen(url, timeout=2) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait(self) -> int:
+        """Wait for the process to end by itself; return its exit status."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.wait()
+
+    def stop(self) -> int | None:
+        """Ask the server to finish what is in flight and exit; then remove whatever is left of its process group.
+
+        Returns:
+            The exit status, or None when it had to be killed.
+        """
+        if self._process is None:
+            return None
+        group = self._process.pid
+        status: int | None = None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(self.options.exit_timeout_secs + 10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        self._process = None
+        return status
+
+    def log_tail(self, lines: int = 40) -> str:
+        """Return the end of the log file."""
+        if not self.log_path.exists():
+            return ""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> TritonServer:
+        """Start and wait until ready; stop at once when that fails."""
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()

@@ -1,0 +1,101 @@
+"""A model repository with the operator's settings written into it.
+
+Triton has no way to override a value of `config.pbtxt` from outside, so the repository is staged: a copy whose
+configuration files carry the settings, and whose weights are links to the original. Backends then read one source.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+# A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
+_CANDIDATES_PER_STREAM = 4
+
+
+@dataclass(frozen=True)
+class RepositorySettings:
+    """What a deployment may change without a new export. None keeps the value of the repository.
+
+    Attributes:
+        max_concurrent_streams: streams admitted at once.
+        max_batch_audio_secs: longest utterance of `asr_batch`, seconds.
+        max_symbols_per_step: most labels on one encoder frame.
+        max_total_tokens: most tokens of one hypothesis.
+        stream_timeout_secs: a sequence idle for longer is dropped, seconds.
+        vocabulary: file with one piece a line, replacing the repository's.
+        model_names: new names of models; the `_batch` twin of a renamed model is renamed alike.
+    """
+
+    max_concurrent_streams: int | None = None
+    max_batch_audio_secs: float | None = None
+    max_symbols_per_step: int | None = None
+    max_total_tokens: int | None = None
+    stream_timeout_secs: float | None = None
+    vocabulary: Path | None = None
+    model_names: tuple[tuple[str, str], ...] = ()
+
+
+def stage_repository(source: Path, target: Path, settings: RepositorySettings) -> None:
+    """Write to `target` the repository at `source` with the settings applied.
+
+    Raises:
+        FileNotFoundError: `source` has no model, a model has no weights, or the vocabulary file is missing.
+    """
+    models = sorted(path.parent for path in source.glob("*/config.pbtxt"))
+    if not models:
+        raise FileNotFoundError(f"{source} has no models (no */config.pbtxt): run `make export NEMO=file.nemo`")
+    if settings.vocabulary is not None and not settings.vocabulary.is_file():
+        raise FileNotFoundError(f"vocabulary file {settings.vocabulary} does not exist")
+    shutil.rmtree(target, ignore_errors=True)
+    renames = dict(settings.model_names)
+    renames |= {f"{old}_batch": f"{new}_batch" for old, new in settings.model_names}
+    for model in models:
+        folder = target / renames.get(model.name, model.name)
+        folder.mkdir(parents=True)
+        for config_file in [model / "config.pbtxt", *sorted((model / "configs").glob("*.pbtxt"))]:
+            config = text_format.Parse(config_file.read_text(), pb.ModelConfig())
+            apply(config, settings, renames)
+            staged = folder / config_file.relative_to(model)
+            staged.parent.mkdir(exist_ok=True)
+            staged.write_text(text_format.MessageToString(config))
+        for version in (item for item in model.iterdir() if item.is_dir() and item.name.isdigit()):
+            _stage_version(version, folder / version.name, settings)
+
+
+def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:
+    """Change one model's configuration in place."""
+    config.name = renames.get(config.name, config.name)
+    for step in config.ensemble_scheduling.step:
+        step.model_name = renames.get(step.model_name, step.model_name)
+    values = {
+        "max_concurrent_streams": settings.max_concurrent_streams,
+        "max_audio_secs": settings.max_batch_audio_secs,
+        "max_symbols_per_step": settings.max_symbols_per_step,
+        "max_total_tokens": settings.max_total_tokens,
+    }
+    for key, value in values.items():
+        if value is not None and key in config.parameters:
+            config.parameters[key].string_value = f"{value:g}" if isinstance(value, float) else str(value)
+    if "decoder_joint_model" in config.parameters:
+        joint = config.parameters["decoder_joint_model"]
+        joint.string_value = renames.get(joint.string_value, joint.string_value)
+    if config.HasField("sequence_batching"):
+        batching = config.sequence_batching
+        if settings.stream_timeout_secs is not None:
+            batching.max_sequence_idle_microseconds = round(settings.stream_timeout_secs * 1e6)
+        if settings.max_concurrent_streams is not None:
+            enough = settings.max_concurrent_streams * _CANDIDATES_PER_STREAM
+            batching.oldest.max_candidate_sequences = max(batching.oldest.max_candidate_sequences, enough)
+
+
+def _stage_version(version: Path, folder: Path, settings: RepositorySettings) -> None:
+    folder.mkdir()
+    files = [item for item in version.iterdir() if item.name != ".gitkeep"]
+    for item in files:
+        replaced = settings.vocabulary if item.name == "vocabulary.txt" else None
+        (folder / item.name).symlink_to((replaced or item).resolve())
