@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.parameters import ModelConfig
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -37,8 +39,10 @@ class LogMel:
     log_guard: float
 
     @staticmethod
-    def load(path: Path, *, n_fft: int, hop_samples: int, preemphasis: float, log_guard: float) -> LogMel:
-        """Read `filterbank` and `window` from an npz file. Raises ValueError when their shapes do not fit."""
+    def configured(config: ModelConfig, version_folder: Path) -> LogMel:
+        """Read a model's parameters and its `mel.npz`. Raises ValueError when the shapes in it do not fit."""
+        n_fft = config.integer("n_fft", 1)
+        path = version_folder / "mel.npz"
         with np.load(path) as arrays:
             filterbank = np.asarray(arrays["filterbank"], np.float32)
             window = np.asarray(arrays["window"], np.float32)
@@ -46,7 +50,14 @@ class LogMel:
             raise ValueError(f"{path}: filterbank has shape {filterbank.shape}, expected [n_mels, {n_fft // 2 + 1}]")
         if window.ndim != 1 or len(window) > n_fft or len(window) % 2:
             raise ValueError(f"{path}: window has shape {window.shape}, expected an even length <= {n_fft}")
-        return LogMel(filterbank, window, n_fft, hop_samples, preemphasis, log_guard)
+        return LogMel(
+            filterbank,
+            window,
+            n_fft,
+            hop_samples=config.integer("hop_samples", 1),
+            preemphasis=config.number("preemphasis"),
+            log_guard=config.number("log_guard"),
+        )
 
     @property
     def n_mels(self) -> int:

@@ -26,28 +26,13 @@ class TritonPythonModel:
         config = ModelConfig(args["model_config"])
         self._sample_rate = config.integer("sample_rate", 1)
         version_folder = Path(args["model_repository"]) / args["model_version"]
-        self._mel = LogMel.load(
-            version_folder / "mel.npz",
-            n_fft=config.integer("n_fft", 1),
-            hop_samples=config.integer("hop_samples", 1),
-            preemphasis=config.number("preemphasis"),
-            log_guard=config.number("log_guard"),
-        )
+        self._mel = LogMel.configured(config, version_folder)
         if config.text("mode", ("streaming", "batch")) == "batch":
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
             self._process = self._process_utterances
             return
         self._process = self._process_chunks
-        geometry = WindowGeometry(
-            chunk_samples=config.integer("chunk_samples", 1),
-            chunk_frames=config.integer("chunk_frames", 1),
-            first_chunk_frames=config.integer("first_chunk_frames", 1),
-            context_frames=config.integer("pre_encode_cache_frames", 1),
-            left_pad_frames=config.integer("left_pad_frames"),
-            window_frames=config.integer("window_frames", 1),
-            final_window_frames=config.integer("final_window_frames", 1),
-        )
-        self._streaming = StreamingLogMel(self._mel, geometry)
+        self._streaming = StreamingLogMel(self._mel, WindowGeometry.configured(config))
         self._sequences = SequenceTable(
             self._streaming.new_state,
             idle_secs=config.idle_secs,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from common.parameters import ModelConfig
 from log_mel.mel import Float32, LogMel
 
 
@@ -36,6 +37,19 @@ class WindowGeometry:
     left_pad_frames: int
     window_frames: int
     final_window_frames: int
+
+    @staticmethod
+    def configured(config: ModelConfig) -> WindowGeometry:
+        """Read a model's parameters."""
+        return WindowGeometry(
+            chunk_samples=config.integer("chunk_samples", 1),
+            chunk_frames=config.integer("chunk_frames", 1),
+            first_chunk_frames=config.integer("first_chunk_frames", 1),
+            context_frames=config.integer("pre_encode_cache_frames", 1),
+            left_pad_frames=config.integer("left_pad_frames"),
+            window_frames=config.integer("window_frames", 1),
+            final_window_frames=config.integer("final_window_frames", 1),
+        )
 
     def __post_init__(self) -> None:
         """Raise ValueError when the numbers contradict each other."""

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from common.parameters import ModelConfig
 from rnnt_decoder.hypothesis import Float32, Hypothesis
 
 Int32 = npt.NDArray[np.int32]
@@ -56,6 +57,15 @@ class GreedySearch:
     blank_id: int
     max_symbols_per_step: int
     window_frames: int
+
+    @staticmethod
+    def configured(config: ModelConfig) -> GreedySearch:
+        """Read a model's parameters."""
+        return GreedySearch(
+            blank_id=config.integer("blank_id"),
+            max_symbols_per_step=config.integer("max_symbols_per_step", 1),
+            window_frames=config.integer("joint_window_frames", 1),
+        )
 
     def __call__(
         self, encoded: Float32, lengths: npt.NDArray[np.int64], hypotheses: Sequence[Hypothesis], joint: Joint

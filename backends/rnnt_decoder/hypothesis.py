@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from common.parameters import ModelConfig
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -40,6 +42,15 @@ class PredictionShape:
     layers: int
     hidden: int
     blank_id: int
+
+    @staticmethod
+    def configured(config: ModelConfig) -> PredictionShape:
+        """Read a model's parameters."""
+        return PredictionShape(
+            layers=config.integer("prediction_layers", 1),
+            hidden=config.integer("prediction_hidden", 1),
+            blank_id=config.integer("blank_id"),
+        )
 
     def new_hypothesis(self) -> Hypothesis:
         """Hypothesis of a sequence of which nothing has been decoded."""

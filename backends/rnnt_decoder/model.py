@@ -29,22 +29,15 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and the vocabulary."""
         config = ModelConfig(args["model_config"])
-        blank_id = config.integer("blank_id")
-        self._shape = PredictionShape(
-            layers=config.integer("prediction_layers", 1),
-            hidden=config.integer("prediction_hidden", 1),
-            blank_id=blank_id,
-        )
-        self._search = GreedySearch(
-            blank_id=blank_id,
-            max_symbols_per_step=config.integer("max_symbols_per_step", 1),
-            window_frames=config.integer("joint_window_frames", 1),
-        )
+        self._shape = PredictionShape.configured(config)
+        self._search = GreedySearch.configured(config)
         self._joint = JointModel(config.text("decoder_joint_model"))
         self._frame_secs = config.number("frame_secs")
         self._max_total_tokens = config.integer("max_total_tokens", 1)
         version_folder = Path(args["model_repository"]) / args["model_version"]
-        self._vocabulary = Vocabulary.load(version_folder / config.text("vocabulary"), expected_size=blank_id)
+        self._vocabulary = Vocabulary.load(
+            version_folder / config.text("vocabulary"), expected_size=self._shape.blank_id
+        )
         self._process = self._process_utterances
         if config.is_sequence_model:
             self._sequences = SequenceTable(self._shape.new_hypothesis, idle_secs=config.idle_secs)

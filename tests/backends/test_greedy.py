@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rnnt_decoder.greedy import GreedySearch, JointOutput
 from rnnt_decoder.hypothesis import PredictionShape
 

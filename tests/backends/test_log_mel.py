@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from log_mel.audio import check_audio, check_sample_rate
 from log_mel.mel import LogMel
 from log_mel.streaming import StreamingLogMel, WindowGeometry
@@ -93,7 +94,7 @@ def test_chunks_before_the_end_must_be_whole(samples):
 
 
 def test_the_last_chunk_must_not_be_longer():
-    with pytest.raises(ValueError, match="AUDIO has 8961 samples.*0 to 8960"):
+    with pytest.raises(ValueError, match=r"AUDIO has 8961 samples.*0 to 8960"):
         StreamingLogMel(MEL, GEOMETRY).check_length(8961, end=True)
 
 

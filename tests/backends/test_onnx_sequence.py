@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from onnx_sequence.caches import CacheSlots, StateTensor, parse_states
 from onnx_sequence.session import group_by_shape, split, stack
 from rnnt_decoder.vocabulary import Vocabulary

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from common.sequences import SequenceError, SequenceTable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from common.sequences import SequenceError, SequenceTable
 
 
 class Clock:
@@ -103,10 +106,8 @@ def test_every_state_is_freed_exactly_once_whatever_happens(actions):
     sequences, clock, pool = table(capacity=2, idle_secs=5.0)
     for name, action in actions:
         if action in ("start", "chunk"):
-            try:
+            with contextlib.suppress(SequenceError):
                 sequences.enter(name, start=action == "start", end=False)
-            except SequenceError:
-                pass
         elif action == "end":
             sequences.end(name)
         elif action == "fail":

@@ -1,0 +1,86 @@
+# `make help` lists every target.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+NEMO_VENV := .venv-nemo
+NEMO_PY := $(NEMO_VENV)/bin/python
+# The Triton wheel needs numpy < 2, which has wheels up to Python 3.12.
+PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv' 2>/dev/null && { echo python$$v; break; }; done)
+SPEECH ?= ../shared/speech
+OUT ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/ready: requirements/serve.txt pyproject.toml scripts/install.sh
+	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/serve.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(NEMO_VENV)/ready: requirements/nemo.txt scripts/install.sh
+	@scripts/install.sh "$(PYTHON)" $(NEMO_VENV) requirements/nemo.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/ready ## create .venv with pinned packages
+
+.PHONY: setup-nemo
+setup-nemo: $(NEMO_VENV)/ready ## create .venv-nemo: NeMo, for export and training
+
+.PHONY: demo
+demo: setup ## stream real speech through a real Triton and watch the words appear
+	@$(PY) -m scripts.demo
+
+.PHONY: serve
+serve: setup ## run the server in the foreground (AMIRA_* and config files configure it)
+	@$(PY) -m scripts.serve
+
+.PHONY: test
+test: setup lint ## lint, types, and all tests against a real server
+	$(PY) -m pytest
+
+.PHONY: lint
+lint: setup ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+.PHONY: format
+format: setup ## let ruff format the code
+	$(VENV)/bin/ruff check --fix -q .
+	$(VENV)/bin/ruff format .
+
+.PHONY: bench
+bench: setup ## overhead and streams at real time against raw ONNX Runtime [OUT=file.json]
+	$(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
+
+.PHONY: evaluate
+evaluate: setup ## WER and CER per subset of DIR (a folder with eval.tsv) [DIR=folder] [OUT=file.json]
+	$(PY) -m scripts.evaluate $(or $(DIR),$(SPEECH)/eval) $(if $(OUT),--out $(OUT))
+
+.PHONY: export
+export: setup-nemo ## turn NEMO=file.nemo into the model repository
+	@test -n "$(NEMO)" || { echo "usage: make export NEMO=file.nemo"; exit 2; }
+	$(NEMO_PY) -m scripts.export $(NEMO)
+
+.PHONY: goldens
+goldens: setup-nemo ## compute the reference outputs of the tests with NeMo [NEMO=file.nemo]
+	@test -n "$(NEMO)" || { echo "usage: make goldens NEMO=file.nemo"; exit 2; }
+	$(NEMO_PY) -m scripts.make_goldens $(NEMO)
+
+.PHONY: train
+train: setup-nemo ## train the default model [MINUTES=150] [PROCESSES=2]
+	$(NEMO_PY) -m scripts.train.pack --speech $(SPEECH)
+	$(NEMO_PY) -m scripts.train --minutes $(or $(MINUTES),150) --processes $(or $(PROCESSES),2)
+
+.PHONY: lock
+lock: setup ## resolve the pinned requirements anew
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/serve.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 requirements/nemo.in -o requirements/nemo.txt
+
+.PHONY: clean
+clean: ## remove environments and runtime files
+	rm -rf $(VENV) $(NEMO_VENV) run
