@@ -1,0 +1,1 @@
+"""Commands of the repository: serve, export, train, evaluate, benchmark."""

@@ -1,0 +1,1 @@
+"""NeMo cache-aware streaming transducer (.nemo) -> everything in `model-repo/`."""

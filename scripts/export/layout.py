@@ -1,0 +1,59 @@
+"""The model repository as Triton loads it: which artifact lies where. Needs neither NeMo nor the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.export.description import ModelDescription
+from scripts.export.model_configs import ModelConfigs
+from scripts.export.serving_options import ServingOptions
+from scripts.export.triton_config import render
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths inside a model repository."""
+
+    root: Path
+
+    @property
+    def description(self) -> Path:
+        """What the configurations were rendered from."""
+        return self.root / "description.json"
+
+    @property
+    def encoder(self) -> Path:
+        """Graph of the streaming encoder."""
+        return self.root / "encoder" / "1" / "model.onnx"
+
+    @property
+    def encoder_batch(self) -> Path:
+        """Graph of the whole-utterance encoder."""
+        return self.root / "encoder_batch" / "1" / "model.onnx"
+
+    @property
+    def decoder_joint(self) -> Path:
+        """Graph of prediction network and joint."""
+        return self.root / "decoder_joint" / "1" / "model.onnx"
+
+    @property
+    def mels(self) -> list[Path]:
+        """Filterbank and window, one copy for each preprocessor."""
+        return [self.root / name / "1" / "mel.npz" for name in ("preprocessor", "preprocessor_batch")]
+
+    @property
+    def vocabularies(self) -> list[Path]:
+        """Pieces by token id, one copy for each decoder."""
+        return [self.root / name / "1" / "vocabulary.txt" for name in ("decoder", "decoder_batch")]
+
+    def write_configs(self, description: ModelDescription, options: ServingOptions) -> None:
+        """Write description.json and the config.pbtxt of every model."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        description.save(self.description)
+        for config in ModelConfigs(description, options).all():
+            version = self.root / config.name / "1"
+            version.mkdir(parents=True, exist_ok=True)
+            if config.platform == "ensemble":
+                (version / ".gitkeep").touch()  # Triton wants the folder, git keeps no empty one
+            (self.root / config.name / "config.pbtxt").write_text(render(config), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""A torch module as an ONNX file: named tensors, dynamic sizes, simplified, the same bytes every time."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxslim
+import torch
+from torch import Tensor, nn
+
+OPSET = 17  # the first with LayerNormalization
+
+# Sizes of a tensor: a number, or the name of a dynamic one.
+Shape = tuple[int | str, ...]
+
+# Operators that stop a graph from being one fixed sequence of kernels.
+_CONTROL_FLOW = {"If", "Loop", "Scan"}
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An example to trace with, and the shape that the graph shall accept."""
+
+    example: Tensor
+    shape: Shape
+
+
+def export_graph(
+    module: nn.Module, path: Path, *, inputs: Mapping[str, GraphInput], outputs: Mapping[str, Shape]
+) -> None:
+    """Trace a module into an ONNX file.
+
+    Args:
+        module: takes the inputs by position and returns the outputs as a tuple.
+        path: file to write; its folder is made.
+        inputs: every input, in order.
+        outputs: shape of every output, in order.
+
+    Raises:
+        ValueError: the graph has control flow.
+    """
+    shapes = {**{name: value.shape for name, value in inputs.items()}, **outputs}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        traced = Path(folder) / "traced.onnx"
+        warnings.simplefilter("ignore")  # the tracer warns of every size that becomes part of the graph
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            module.eval(),
+            tuple(value.example for value in inputs.values()),
+            traced,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: _dynamic(shape) for name, shape in shapes.items()},
+            opset_version=OPSET,
+            dynamo=False,  # the other exporter guards the sizes that the caches are cut by
+        )
+        model = onnxslim.slim(onnx.load(traced))
+    _declare_shapes(model, outputs)
+    _forget_machine(model)
+    _check(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+
+
+def _dynamic(shape: Shape) -> dict[int, str]:
+    return {axis: size for axis, size in enumerate(shape) if isinstance(size, str)}
+
+
+def _declare_shapes(model: onnx.ModelProto, outputs: Mapping[str, Shape]) -> None:
+    """Write the output shapes that the tracer could not infer: fixed sizes out of dynamic cuts."""
+    for output in model.graph.output:
+        dims = output.type.tensor_type.shape.dim
+        for dim, size in zip(dims, outputs[output.name], strict=True):
+            dim.Clear()
+            if isinstance(size, str):
+                dim.dim_param = size
+            else:
+                dim.dim_value = size
+
+
+def _forget_machine(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about this machine: source paths and documentation strings."""
+    del model.graph.value_info[:]
+    for part in (model, model.graph, *model.graph.node):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _check(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    found = _CONTROL_FLOW & {node.op_type for node in model.graph.node}
+    if found:
+        raise ValueError(f"the exported graph has control flow: {', '.join(sorted(found))}")

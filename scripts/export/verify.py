@@ -1,0 +1,161 @@
+"""Proof after every export: the ONNX files against NeMo itself, on random features of many lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from nemo.collections.asr.models import ASRModel
+
+from scripts.export.description import ModelDescription
+from scripts.export.layout import Layout
+from scripts.export.windows import Float32, cut
+
+# Float32 sums in another order; a wrong mask or cache differs by far more.
+TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Largest absolute difference from NeMo of each graph, in the units of its outputs."""
+
+    encoder: float
+    encoder_batch: float
+    decoder_joint: float
+
+
+class OnnxEncoder:
+    """Streams utterances through the exported encoder, one at a time, as the server does."""
+
+    def __init__(self, path: Path, description: ModelDescription) -> None:
+        """Load the graph."""
+        self._session = open_graph(path)
+        self._description = description
+
+    def __call__(self, features: Float32) -> Float32:
+        """Encode [n_mels, frames] chunk by chunk to [encoder frames, encoder_dim]."""
+        shape = self._description.encoder
+        caches: dict[str, npt.NDArray[Any]] = {
+            "cache_channel": np.zeros((1, *shape.cache_channel), np.float32),
+            "cache_len": np.zeros((1, 1), np.int64),
+            "cache_time": np.zeros((1, *shape.cache_time), np.float32),
+        }
+        encoded: list[Float32] = []
+        for window in cut(features, self._description.streaming):
+            inputs = {"FEATURES": window.features[None], "FEATURES_LENGTH": np.array([[window.length]]), **caches}
+            outputs = run_graph(self._session, inputs)
+            caches = {name: outputs[f"{name}_next"] for name in caches}
+            encoded.append(outputs["ENCODED"][0, : outputs["ENCODED_LENGTH"].item()])
+        return np.concatenate(encoded)
+
+
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """Load a graph on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_graph(
+    session: onnxruntime.InferenceSession, inputs: dict[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Run a graph for all its outputs, by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+@torch.no_grad()
+def encode_offline(model: ASRModel, features: Float32) -> Float32:
+    """Encode [n_mels, frames] with NeMo in one piece to [encoder frames, encoder_dim]."""
+    encoded, length = model.encoder(
+        audio_signal=torch.from_numpy(features)[None], length=torch.tensor([features.shape[1]])
+    )
+    frames: Float32 = encoded[0, :, : int(length)].T.numpy()
+    return frames
+
+
+@torch.no_grad()
+def join(
+    model: ASRModel, encoded: Float32, target: int, state_h: Float32, state_c: Float32
+) -> tuple[Float32, Float32, Float32]:
+    """Run NeMo's prediction network and joint for one label.
+
+    Args:
+        model: any RNN-T.
+        encoded: [frames, encoder_dim].
+        target: label or blank.
+        state_h: LSTM state before target, [prediction_layers, prediction_hidden].
+        state_c: as state_h.
+
+    Returns:
+        log-probabilities [frames, vocabulary + 1] and the next states.
+    """
+    states = [torch.from_numpy(state)[:, None] for state in (state_h, state_c)]
+    prediction, (h, c) = model.decoder.predict(torch.tensor([[target]]), state=states, add_sos=False)
+    scores = model.joint.joint(torch.from_numpy(encoded)[None], prediction)[0, :, 0].log_softmax(dim=-1)
+    return scores.numpy(), h[:, 0].numpy(), c[:, 0].numpy()
+
+
+def verify(model: ASRModel, description: ModelDescription, layout: Layout) -> Differences:
+    """Compare the exported graphs with the model they come from.
+
+    Raises:
+        ArithmeticError: a graph differs by more than `TOLERANCE`, or yields another number of frames.
+    """
+    random = np.random.default_rng(0)
+    streaming = description.streaming
+    streamed = OnnxEncoder(layout.encoder, description)
+    batch = open_graph(layout.encoder_batch)
+    # The last chunk at every remainder, in a first chunk, a second one and with a full cache.
+    full_cache = streaming.chunk_frames * (description.encoder.left_context // streaming.encoder_frames + 2)
+    starts = (0, streaming.chunk_frames, full_cache)
+    lengths = [start + extra for start in starts for extra in range(1, streaming.chunk_frames + 1, 5)]
+    encoder = encoder_batch = 0.0
+    for frames in lengths:
+        features = random.standard_normal((description.mel.n_mels, frames)).astype(np.float32)
+        expected = encode_offline(model, features)
+        outputs = run_graph(batch, {"FEATURES": features[None], "FEATURES_LENGTH": np.array([[frames]])})
+        encoder = max(encoder, _difference(f"encoder at {frames} frames", streamed(features), expected))
+        whole = outputs["ENCODED"][0, : outputs["ENCODED_LENGTH"].item()]
+        encoder_batch = max(encoder_batch, _difference(f"encoder_batch at {frames} frames", whole, expected))
+    return Differences(encoder, encoder_batch, _verify_decoder_joint(model, description, layout, random))
+
+
+def _verify_decoder_joint(
+    model: ASRModel, description: ModelDescription, layout: Layout, random: np.random.Generator
+) -> float:
+    shape = description.transducer
+    session = open_graph(layout.decoder_joint)
+    largest = 0.0
+    for target in (shape.blank_id, 0, shape.vocabulary_size - 1):
+        encoded = random.standard_normal((5, description.encoder.encoder_dim)).astype(np.float32)
+        state_h, state_c = random.standard_normal(
+            (2, shape.prediction_layers, shape.prediction_hidden), dtype=np.float32
+        )
+        scores, h, c = join(model, encoded, target, state_h, state_c)
+        outputs = run_graph(
+            session,
+            {
+                "ENCODED": encoded[None],
+                "TARGET": np.array([[target]], np.int32),
+                "STATE_H": state_h[None],
+                "STATE_C": state_c[None],
+            },
+        )
+        for name, expected in (("LOG_PROBS", scores), ("STATE_H_NEXT", h), ("STATE_C_NEXT", c)):
+            largest = max(largest, _difference(f"decoder_joint {name}", outputs[name][0], expected))
+    return largest
+
+
+def _difference(what: str, actual: Float32, expected: Float32) -> float:
+    if actual.shape != expected.shape:
+        raise ArithmeticError(f"{what} has shape {actual.shape}, NeMo {expected.shape}")
+    difference = float(np.abs(actual - expected).max(initial=0.0))
+    if not difference <= TOLERANCE:
+        raise ArithmeticError(f"{what} differs from NeMo by {difference:g}; at most {TOLERANCE:g} is allowed")
+    return difference
