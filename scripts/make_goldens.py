@@ -86,7 +86,8 @@ class NemoReference:
         hypotheses = None
         for start, end in _chunks(features.size(2), geometry):
             repeated = geometry.pre_encode_cache_frames if start else 0
-            window = features[:, :, start - repeated : end]
+            window = features[:, :, max(0, start - repeated) : end]
+            window = torch.nn.functional.pad(window, (repeated + end - start - window.size(2), 0))
             _, _, cache_channel, cache_time, cache_len, hypotheses = self._model.conformer_stream_step(
                 processed_signal=window,
                 processed_signal_length=torch.tensor([window.size(2)]),

@@ -92,6 +92,11 @@ class StreamingGeometry:
     final_encoder_frames: int
     chunk_samples: int
 
+    @property
+    def second_left_pad_frames(self) -> int:
+        """Zero frames at the left of the second chunk, where the first is shorter than what is repeated of it."""
+        return max(0, self.pre_encode_cache_frames - self.first_chunk_frames)
+
     @classmethod
     def of_chunks(
         cls,

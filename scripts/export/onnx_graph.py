@@ -86,10 +86,11 @@ def _declare_shapes(model: onnx.ModelProto, outputs: Mapping[str, Shape]) -> Non
 
 def _forget_machine(model: onnx.ModelProto) -> None:
     """Drop what the exporter notes about this machine: source paths and documentation strings."""
-    del model.graph.value_info[:]
-    for part in (model, model.graph, *model.graph.node):
-        part.doc_string = ""
-        del part.metadata_props[:]
+    del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
 
 
 def _check(model: onnx.ModelProto) -> None:

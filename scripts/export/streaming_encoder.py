@@ -3,7 +3,9 @@
 The graph computes exactly what NeMo's `ConformerEncoder.cache_aware_stream_step(keep_all_outputs=True)` does with
 `drop_extra_pre_encoded` 0 for the first chunk of a sequence and `streaming_cfg.drop_extra_pre_encoded` for the later
 ones. NeMo gives the first chunk fewer frames; here it has the same number, the missing ones being zero frames on the
-left, masked inside the subsampling stack so that no bias leaks out of them.
+left, masked inside the subsampling stack so that no bias leaks out of them. With a right context of 0 the first chunk
+is one frame, less than the second repeats; NeMo lets the zero frames that stand in for the others leak, and its
+streaming output differs from its offline one there. Here they are masked too, and streaming stays equal to offline.
 """
 
 from __future__ import annotations
@@ -127,6 +129,8 @@ class StreamingEncoder(nn.Module):
         length, cached = features_length[:, 0], cache_len[:, 0]
         is_first = cached == 0
         left = is_first * geometry.left_pad_frames
+        if geometry.second_left_pad_frames:
+            left = left + (cached == geometry.encoder_frames) * geometry.second_left_pad_frames
         old_frames = torch.where(is_first, geometry.left_pad_frames, geometry.pre_encode_cache_frames)
         x, encoded_length = self.subsampling(features.transpose(1, 2), left, length)
         x = x[:, geometry.drop_extra_pre_encoded :]

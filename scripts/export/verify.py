@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 import torch
 from nemo.collections.asr.models import ASRModel
 
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
-from scripts.export.windows import Float32, cut
+from scripts.export.onnx_runner import OnnxEncoder, open_graph, run_graph
+from scripts.export.windows import Float32
 
 # Float32 sums in another order; a wrong mask or cache differs by far more.
 TOLERANCE = 2e-3
@@ -27,46 +24,6 @@ class Differences:
     encoder: float
     encoder_batch: float
     decoder_joint: float
-
-
-class OnnxEncoder:
-    """Streams utterances through the exported encoder, one at a time, as the server does."""
-
-    def __init__(self, path: Path, description: ModelDescription) -> None:
-        """Load the graph."""
-        self._session = open_graph(path)
-        self._description = description
-
-    def __call__(self, features: Float32) -> Float32:
-        """Encode [n_mels, frames] chunk by chunk to [encoder frames, encoder_dim]."""
-        shape = self._description.encoder
-        caches: dict[str, npt.NDArray[Any]] = {
-            "cache_channel": np.zeros((1, *shape.cache_channel), np.float32),
-            "cache_len": np.zeros((1, 1), np.int64),
-            "cache_time": np.zeros((1, *shape.cache_time), np.float32),
-        }
-        encoded: list[Float32] = []
-        for window in cut(features, self._description.streaming):
-            inputs = {"FEATURES": window.features[None], "FEATURES_LENGTH": np.array([[window.length]]), **caches}
-            outputs = run_graph(self._session, inputs)
-            caches = {name: outputs[f"{name}_next"] for name in caches}
-            encoded.append(outputs["ENCODED"][0, : outputs["ENCODED_LENGTH"].item()])
-        return np.concatenate(encoded)
-
-
-def open_graph(path: Path) -> onnxruntime.InferenceSession:
-    """Load a graph on one CPU thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def run_graph(
-    session: onnxruntime.InferenceSession, inputs: dict[str, npt.NDArray[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Run a graph for all its outputs, by name."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 @torch.no_grad()

@@ -39,7 +39,9 @@ def cut(features: Float32, geometry: StreamingGeometry) -> Iterator[Window]:
         if chunk == 0:
             left, new = np.zeros((n_mels, geometry.left_pad_frames), np.float32), geometry.first_chunk_frames
         else:
-            left, new = features[:, start - geometry.pre_encode_cache_frames : start], geometry.chunk_frames
+            repeated = features[:, max(0, start - geometry.pre_encode_cache_frames) : start]
+            missing = geometry.pre_encode_cache_frames - repeated.shape[1]
+            left, new = np.pad(repeated, ((0, 0), (missing, 0))), geometry.chunk_frames
         end = frames if chunk == chunks - 1 else start + new
         valid = np.concatenate([left, features[:, start:end]], axis=1)
         length = valid.shape[1]
