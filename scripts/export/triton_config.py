@@ -42,7 +42,11 @@ def oldest_sequences(
     max_sequence_idle_microseconds: int,
     states: Iterable[pb.ModelSequenceBatching.State] = (),
 ) -> pb.ModelSequenceBatching:
-    """Return sequence batching that joins requests of different sequences, with string correlation IDs."""
+    """Return sequence batching that joins requests of different sequences.
+
+    There is no CORRID control: Triton 2.51 makes a tensor of it that it then refuses ("unexpected number of string
+    elements 2 for inference input 'CORRID'"), and the backends ask the request for its correlation ID anyway.
+    """
     control = pb.ModelSequenceBatching.Control
     return pb.ModelSequenceBatching(
         oldest=pb.ModelSequenceBatching.StrategyOldest(
@@ -53,7 +57,6 @@ def oldest_sequences(
         control_input=[
             _control("START", control(kind=control.CONTROL_SEQUENCE_START, int32_false_true=[0, 1])),
             _control("END", control(kind=control.CONTROL_SEQUENCE_END, int32_false_true=[0, 1])),
-            _control("CORRID", control(kind=control.CONTROL_SEQUENCE_CORRID, data_type=STRING)),
         ],
         state=states,
     )

@@ -49,12 +49,7 @@ def test_every_sequence_model_has_the_same_limits(configs: dict[str, pb.ModelCon
     for section in sections:
         kinds = [control_input.control[0].kind for control_input in section.control_input]
         control = pb.ModelSequenceBatching.Control
-        assert kinds == [
-            control.CONTROL_SEQUENCE_START,
-            control.CONTROL_SEQUENCE_END,
-            control.CONTROL_SEQUENCE_CORRID,
-        ]
-        assert section.control_input[2].control[0].data_type == pb.TYPE_STRING
+        assert kinds == [control.CONTROL_SEQUENCE_START, control.CONTROL_SEQUENCE_END]
 
 
 def test_batch_models_are_no_sequence_models(configs: dict[str, pb.ModelConfig]) -> None:
