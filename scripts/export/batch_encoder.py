@@ -9,6 +9,8 @@ from nemo.collections.asr.modules import ConformerEncoder
 from nemo.collections.asr.parts.submodules.multi_head_attention import RelPositionalEncoding
 from torch import Tensor, nn
 
+from scripts.export.convolutions import replace_convolutions
+
 
 class ComputedPositions(nn.Module):
     """NeMo's `RelPositionalEncoding` without its table: the sinusoids are computed, so no utterance is too long."""
@@ -37,6 +39,7 @@ class BatchEncoder(nn.Module):
         """Copy an encoder whose attention context is set."""
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval()
+        replace_convolutions(self.encoder.layers)
         self.encoder.pos_enc = ComputedPositions(self.encoder.pos_enc)
 
     def forward(self, features: Tensor, features_length: Tensor) -> tuple[Tensor, Tensor]:

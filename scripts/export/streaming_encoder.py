@@ -18,6 +18,7 @@ from nemo.collections.asr.parts.submodules.causal_convs import CausalConv2D
 from nemo.collections.asr.parts.submodules.subsampling import ConvSubsampling
 from torch import Tensor, nn
 
+from scripts.export.convolutions import replace_convolutions
 from scripts.export.description import EncoderShape, StreamingGeometry
 
 
@@ -95,6 +96,7 @@ class StreamingEncoder(nn.Module):
         self.subsampling = MaskedSubsampling(encoder.pre_encode)
         self.positions = encoder.pos_enc
         self.layers = encoder.layers
+        replace_convolutions(self.layers)
         self.out = encoder.out_proj or nn.Identity()
         left_context, right_context = geometry.att_context
         self.chunk = right_context + 1

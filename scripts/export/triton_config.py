@@ -44,26 +44,18 @@ def oldest_sequences(
 ) -> pb.ModelSequenceBatching:
     """Return sequence batching that joins requests of different sequences.
 
-    There is no CORRID control: Triton 2.51 makes a tensor of it that it then refuses ("unexpected number of string
-    elements 2 for inference input 'CORRID'"), and the backends ask the request for its correlation ID anyway.
+    There are no control tensors: the exported graph has no inputs for them, which matters where ONNX Runtime or
+    TensorRT run it directly, and the backends read flags and correlation ID from the request itself. (With a string
+    CORRID control Triton 2.51 fails: "unexpected number of string elements 2 for inference input 'CORRID'".)
     """
-    control = pb.ModelSequenceBatching.Control
     return pb.ModelSequenceBatching(
         oldest=pb.ModelSequenceBatching.StrategyOldest(
             max_candidate_sequences=max_candidate_sequences,
             max_queue_delay_microseconds=max_queue_delay_microseconds,
         ),
         max_sequence_idle_microseconds=max_sequence_idle_microseconds,
-        control_input=[
-            _control("START", control(kind=control.CONTROL_SEQUENCE_START, int32_false_true=[0, 1])),
-            _control("END", control(kind=control.CONTROL_SEQUENCE_END, int32_false_true=[0, 1])),
-        ],
         state=states,
     )
-
-
-def _control(name: str, control: pb.ModelSequenceBatching.Control) -> pb.ModelSequenceBatching.ControlInput:
-    return pb.ModelSequenceBatching.ControlInput(name=name, control=[control])
 
 
 def cpu_instance() -> list[pb.ModelInstanceGroup]:

@@ -42,12 +42,9 @@ class TritonInstallation:
         folder.mkdir(parents=True)
         for backend in self.other_backends:
             (folder / backend.name).symlink_to(backend)
-        python = folder / "python"
-        python.mkdir()
-        for item in self.python_backend.iterdir():
-            (python / item.name).symlink_to(item)
+        # Copies: Triton refuses a backend library that leads out of its folder.
+        python = shutil.copytree(self.python_backend, folder / "python", ignore=shutil.ignore_patterns("__pycache__"))
         if self.python_stub is not None:
-            # Triton starts the stub from the backend's folder and resolves nothing, so a copy is needed.
             shutil.copy2(self.python_stub, python / "triton_python_backend_stub")
         for name in BACKEND_NAMES:
             (folder / name).symlink_to(BACKENDS / name)

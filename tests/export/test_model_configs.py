@@ -47,9 +47,7 @@ def test_every_sequence_model_has_the_same_limits(configs: dict[str, pb.ModelCon
     assert {section.max_sequence_idle_microseconds for section in sections} == {60_000_000}
     assert {section.oldest.max_candidate_sequences for section in sections} == {1024}
     for section in sections:
-        kinds = [control_input.control[0].kind for control_input in section.control_input]
-        control = pb.ModelSequenceBatching.Control
-        assert kinds == [control.CONTROL_SEQUENCE_START, control.CONTROL_SEQUENCE_END]
+        assert not section.control_input
 
 
 def test_batch_models_are_no_sequence_models(configs: dict[str, pb.ModelConfig]) -> None:
