@@ -1,0 +1,151 @@
+"""Settings of server and clients: defaults, then config.toml, then config.yaml, then AMIRA_* variables (highest).
+
+Read once by `load_settings`, validated, immutable. Whatever is wrong is rejected with its key, its value and what is
+allowed. Names that the older AMIRA server had keep their meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+    YamlConfigSettingsSource,
+)
+
+_PREFIX = "AMIRA_"
+_TOML, _YAML = "config.toml", "config.yaml"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or out of range. The message names every one of them."""
+
+
+class Settings(BaseSettings):
+    """Every setting. The environment variable of `x` is `AMIRA_X`; the key in a file is `x`."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    triton_endpoint: Annotated[str, Field(pattern=r"^[^\s:/]+:\d{1,5}$")] = Field(
+        "localhost:8001", description="host:port of Triton's gRPC service, for clients"
+    )
+    inference_timeout_secs: float = Field(10.0, gt=0, le=3600, description="longest wait of a client for one response")
+    streaming_model_name: ModelName = Field("asr_streaming", description="the streaming ensemble")
+    batch_model_name: ModelName = Field("asr_batch", description="the whole-utterance ensemble")
+    preprocessor_model_name: ModelName = Field("preprocessor", description="log-mel model")
+    encoder_model_name: ModelName = Field("encoder", description="encoder model")
+    decoder_joint_model_name: ModelName = Field("decoder_joint", description="prediction network and joint")
+    vocabulary_path: Path | None = Field(None, description="file with one piece a line, replacing the model's own")
+
+    max_concurrent_streams: int = Field(256, ge=1, le=100_000, description="streams the server admits at once")
+    max_batch_audio_length_secs: float = Field(30.0, gt=0, le=600, description="longest utterance of asr_batch")
+    max_symbols_per_step: int = Field(10, ge=1, le=100, description="most labels on one encoder frame")
+    max_total_tokens: int = Field(10_000, ge=1, le=1_000_000, description="most tokens of one hypothesis")
+    stream_timeout_secs: float = Field(60.0, ge=0.1, le=3600, description="the server drops a stream idle this long")
+
+    model_repository: Path = Field(Path("model-repo"), description="model repository to serve")
+    profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
+    host: str = Field("127.0.0.1", description="address the server binds")
+    grpc_port: Port = Field(8001, description="0 takes a free port")
+    http_port: Port = Field(8000, description="0 takes a free port")
+    metrics_port: Port = Field(8002, description="0 takes a free port")
+    shutdown_timeout_secs: int = Field(30, ge=0, le=3600, description="in-flight requests may take this long")
+    log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
+
+
+def load_settings(config_dir: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        config_dir: folder with config.toml and config.yaml, either of which may be missing; None for the current one.
+
+    Raises:
+        SettingsError: an unknown key or variable, a wrong value, a file that does not parse.
+    """
+    return _read(config_dir or Path.cwd())[0]
+
+
+def render_settings(config_dir: Path | None = None) -> str:
+    """Return the effective settings as TOML text, each with where it comes from. Raises SettingsError."""
+    settings, layers = _read(config_dir or Path.cwd())
+    lines = []
+    for name, field in Settings.model_fields.items():
+        origin = next((layer for layer, values in layers if name in values), "default")
+        value = getattr(settings, name)
+        shown = f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
+        lines.append(f"{shown}  # {origin}; {field.description}")
+    return "\n".join(lines)
+
+
+def _read(config_dir: Path) -> tuple[Settings, list[tuple[str, dict[str, Any]]]]:
+    """Return the settings and the raw layers they were made of, highest first."""
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the names are pydantic's
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                env_settings,
+                YamlConfigSettingsSource(settings_cls, config_dir / _YAML),
+                TomlConfigSettingsSource(settings_cls, config_dir / _TOML),
+            )
+
+    try:
+        layers = [
+            ("environment", _environment()),
+            (_YAML, YamlConfigSettingsSource(Settings, config_dir / _YAML)()),
+            (_TOML, TomlConfigSettingsSource(Settings, config_dir / _TOML)()),
+        ]
+    except Exception as error:  # the parsers of both formats raise types of their own
+        raise SettingsError(f"{config_dir}: {_TOML} or {_YAML} does not parse: {error}") from error
+    problems = [_unknown(key, layer) for layer, values in layers for key in values if key not in Settings.model_fields]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    try:
+        return Layered(), layers
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(item, layers) for item in error.errors())) from error
+
+
+def _environment() -> dict[str, str]:
+    """Return the AMIRA_* variables by setting name; empty ones count as not set."""
+    return {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(_PREFIX) and value
+    }
+
+
+def _unknown(key: str, layer: str) -> str:
+    shown = f"{_PREFIX}{key.upper()}" if layer == "environment" else key
+    close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(Settings.model_fields)}"
+    return f"{layer}: unknown setting {shown!r}; {hint}"
+
+
+def _explain(problem: Any, layers: list[tuple[str, dict[str, Any]]]) -> str:
+    name = str(problem["loc"][0])
+    layer = next((layer for layer, values in layers if name in values), "default")
+    shown = f"{_PREFIX}{name.upper()}" if layer == "environment" else name
+    allowed = str(problem["msg"]).removeprefix("Input ").removeprefix("should ")
+    return f"{layer}: setting {shown!r} is {problem['input']!r}; allowed: {allowed}"
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, (int, float)) else f'"{value}"'
