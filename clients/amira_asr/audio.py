@@ -61,19 +61,23 @@ def decode_stream(
     name = str(source) if isinstance(source, (str, Path)) else getattr(source, "name", "the stream")
     if isinstance(source, (str, Path)) and not Path(source).is_file():
         raise AudioError(f"{name}: no such file")
-    # An unnamed layout ("2c") would be mixed down without being scaled.
-    layout = {1: "mono", 2: "stereo"}.get(pcm_channels, f"{pcm_channels}c")
-    options = {"sample_rate": str(pcm_rate), "ch_layout": layout} if pcm else {}
+    options = {"sample_rate": str(pcm_rate), "ch_layout": f"{pcm_channels}c"} if pcm else {}
     file = str(source) if isinstance(source, (str, Path)) else source
     try:
         with av.open(file, format=pcm, options=options) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name}: the file has no audio track")
-            resampler = av.audio.resampler.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+            resampler = av.audio.resampler.AudioResampler(format="fltp", rate=sample_rate)
             for frame in container.decode(audio=0):
                 for converted in resampler.resample(frame):
-                    yield converted.to_ndarray()[0].astype(np.float32, copy=False)
+                    yield _mono(converted)
             for converted in resampler.resample(None):
-                yield converted.to_ndarray()[0].astype(np.float32, copy=False)
+                yield _mono(converted)
     except av.FFmpegError as error:
         raise AudioError(f"{name}: cannot be decoded: {error.strerror or error}") from error
+
+
+def _mono(frame: av.AudioFrame) -> Float32:
+    """Average the channels. FFmpeg's own mix of float samples adds them up, louder than each of them."""
+    mixed: Float32 = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+    return mixed
