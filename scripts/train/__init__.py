@@ -1,0 +1,1 @@
+"""Training recipe: pack the speech (`scripts.train.pack`), then train (`scripts.train`)."""
