@@ -13,19 +13,21 @@ from scripts.export.serving_options import ServingOptions
 def main() -> None:
     """Export a checkpoint, and exit with 1 and the reason when it cannot be served."""
     arguments = _parse()
-    options = ServingOptions(
-        max_batch_size=arguments.max_batch_size,
-        batch_max_batch_size=arguments.batch_max_batch_size,
-        max_audio_secs=arguments.max_audio_secs,
-    )
-    # NeMo takes ten seconds to import; wrong arguments are told at once.
-    from scripts.export.exporter import export_checkpoint  # noqa: PLC0415
-    from scripts.export.support import UnsupportedModelError  # noqa: PLC0415
-
     layout = Layout(arguments.model_repo)
     try:
+        options = ServingOptions(
+            max_batch_size=arguments.max_batch_size,
+            batch_max_batch_size=arguments.batch_max_batch_size,
+            max_audio_secs=arguments.max_audio_secs,
+        )
+        # NeMo takes ten seconds to import; wrong arguments are told at once.
+        from nemo.utils import logging  # noqa: PLC0415
+
+        from scripts.export.exporter import export_checkpoint  # noqa: PLC0415
+
+        logging.setLevel(logging.ERROR)
         description, differences = export_checkpoint(arguments.checkpoint, layout, options, arguments.att_context)
-    except (UnsupportedModelError, FileNotFoundError, ArithmeticError) as error:
+    except (ValueError, FileNotFoundError, ArithmeticError) as error:
         sys.exit(str(error))
     streaming = description.streaming
     graphs = (layout.encoder, layout.encoder_batch, layout.decoder_joint)
