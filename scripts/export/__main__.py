@@ -60,8 +60,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _context(text: str) -> tuple[int, int]:
-    left, right = text.split(",")  # argparse reports the ValueError of a wrong count or a word
-    return int(left), int(right)
+    try:
+        left, right = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two whole numbers such as 70,6") from None
+    return left, right
 
 
 if __name__ == "__main__":
