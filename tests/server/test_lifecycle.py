@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
 import pytest
+from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from scripts.serving.staging import RepositorySettings
@@ -32,7 +34,7 @@ def streams(server):
 def test_responses_grow_and_the_last_is_final(streams, speech):
     responses = streams.stream(speech)
     assert [response.is_final for response in responses] == [False] * (len(responses) - 1) + [True]
-    for before, after in zip(responses, responses[1:], strict=False):
+    for before, after in itertools.pairwise(responses):
         assert after.tokens[: len(before.tokens)] == before.tokens
         assert after.audio_processed >= before.audio_processed
     final = responses[-1]
@@ -70,7 +72,7 @@ def test_a_stream_of_nothing_is_an_empty_transcript(streams):
 def test_a_stream_of_one_short_chunk(streams, speech):
     response = streams.send(new_id(), speech[:5000], start=True, end=True)
     assert response.is_final
-    assert response.audio_processed == pytest.approx(5000 / 16000, abs=0.08)
+    assert 5000 / 16000 <= response.audio_processed <= 5000 / 16000 + 0.1
 
 
 def test_a_chunk_without_start_is_refused(streams):
@@ -113,8 +115,6 @@ def test_a_wrong_dtype_is_refused_and_the_stream_goes_on(streams, speech):
     sequence_id = new_id()
     streams.send(sequence_id, chunks[0], start=True)
     tensor = audio_input(chunks[1])[0]
-    from tritonclient import grpc
-
     wrong = grpc.InferInput("AUDIO", tensor.shape(), "FP64")
     wrong.set_data_from_numpy(chunks[1].astype(np.float64)[None])
     with pytest.raises(InferenceServerException, match="FP64"):
