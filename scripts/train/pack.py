@@ -113,6 +113,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Pack speech for training.")
     parser.add_argument("--speech", type=Path, default=Path("../shared/speech"), help="folder with train, tts, eval")
+    parser.add_argument("--tts", type=Path, nargs="*", default=[], help="more synthetic folders with an index.tsv")
     parser.add_argument("--out", type=Path, default=Path("work/packed"))
     parser.add_argument("--force", action="store_true", help="pack again although OUT is there")
     arguments = parser.parse_args()
@@ -124,7 +125,8 @@ def main() -> None:
     out.mkdir(parents=True)
     packer = Packer(out, EvaluationText.read(arguments.speech / "eval" / "eval.tsv"))
     pack_recordings(arguments.speech / "train", packer)
-    pack_synthetic(arguments.speech / "tts", packer)
+    for folder in [arguments.speech / "tts", *arguments.tts]:
+        pack_synthetic(folder, packer)
     packer.close()
     for (source, split), hours in sorted(packer.hours.items()):
         print(f"{source:10s} {split:6s} {hours:6.2f} h")
