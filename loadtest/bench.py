@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from threadpoolctl import threadpool_limits
 
 from amira_asr.audio import load_audio
 from loadtest.closed_loop import run_streams
@@ -132,9 +133,10 @@ def _raw_round(raw: RawPipeline, waveforms: list[Float32]) -> tuple[float, float
     streams = [raw.open() for _ in waveforms]
     size = raw.chunk_samples
     cpu, wall = time.process_time(), time.perf_counter()
-    for start in range(0, len(waveforms[0]), size):
-        chunks = [audio[start : start + size] for audio in waveforms]
-        raw.step(streams, chunks, end=start + size >= len(waveforms[0]))
+    with threadpool_limits(1):  # as in the server; BLAS threads would spin
+        for start in range(0, len(waveforms[0]), size):
+            chunks = [audio[start : start + size] for audio in waveforms]
+            raw.step(streams, chunks, end=start + size >= len(waveforms[0]))
     spent = time.process_time() - cpu, time.perf_counter() - wall
     for stream in streams:
         raw.close(stream)

@@ -59,7 +59,7 @@ def run_streams(
     result = LoadResult()
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client = grpc.InferenceServerClient(endpoint)
-    client.start_stream(lambda answer, error: answers.put((answer, error)))
+    client.start_stream(lambda result, error: answers.put((result, error)))
     streams = [_Stream(_requests(audio, chunk_samples), str(uuid.uuid4())) for audio in waveforms]
     outputs = [grpc.InferRequestedOutput("TRANSCRIPT"), grpc.InferRequestedOutput("IS_FINAL")]
 

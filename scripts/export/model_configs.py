@@ -59,7 +59,7 @@ class ModelConfigs:
     def preprocessor(self) -> pb.ModelConfig:
         """AUDIO -> FEATURES, one encoder window a chunk."""
         streaming = self.description.streaming
-        config = self._sequence_model("preprocessor", "log_mel")
+        config = self._sequence_model("preprocessor", "log_mel", queue_delay_microseconds=0)
         self._add_preprocessor_tensors(config)
         _add_parameters(
             config,
@@ -95,7 +95,7 @@ class ModelConfigs:
             zero_state("cache_len", INT64, (1,)),
             zero_state("cache_time", FP32, shape.cache_time),
         ]
-        config = self._sequence_model("encoder", "onnx_sequence", states)
+        config = self._sequence_model("encoder", "onnx_sequence", self.options.encoder_queue_delay_microseconds, states)
         self._add_encoder_tensors(config)
         _add_parameters(config, self._onnx_parameters())
         return config
@@ -137,7 +137,7 @@ class ModelConfigs:
 
     def decoder(self) -> pb.ModelConfig:
         """ENCODED -> the transcript so far."""
-        config = self._sequence_model("decoder", "rnnt_decoder")
+        config = self._sequence_model("decoder", "rnnt_decoder", self.options.decoder_queue_delay_microseconds)
         self._add_decoder(config, joint_frames=self.description.streaming.encoder_frames)
         return config
 
@@ -158,13 +158,17 @@ class ModelConfigs:
         return config
 
     def _sequence_model(
-        self, name: str, backend: str, states: list[pb.ModelSequenceBatching.State] | None = None
+        self,
+        name: str,
+        backend: str,
+        queue_delay_microseconds: int,
+        states: list[pb.ModelSequenceBatching.State] | None = None,
     ) -> pb.ModelConfig:
         config = _model(name, backend, self.options.max_batch_size)
         config.sequence_batching.CopyFrom(
             oldest_sequences(
                 max_candidate_sequences=self.options.max_candidate_sequences,
-                max_queue_delay_microseconds=self.options.max_queue_delay_microseconds,
+                max_queue_delay_microseconds=queue_delay_microseconds,
                 max_sequence_idle_microseconds=self.options.max_sequence_idle_microseconds,
                 states=states or [],
             )
@@ -173,7 +177,7 @@ class ModelConfigs:
 
     def _batch_model(self, name: str, backend: str) -> pb.ModelConfig:
         config = _model(name, backend, self.options.batch_max_batch_size)
-        config.dynamic_batching.max_queue_delay_microseconds = self.options.max_queue_delay_microseconds
+        config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching())
         return config
 
     def _add_preprocessor_tensors(self, config: pb.ModelConfig) -> None:
