@@ -247,6 +247,7 @@ class ModelConfigs:
             {
                 "sample_rate": self.description.mel.sample_rate,
                 "chunk_samples": self.description.streaming.chunk_samples,
+                "frame_secs": self.description.frame_secs,
             },
         )
         return config

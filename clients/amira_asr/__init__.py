@@ -1,0 +1,47 @@
+"""Client of a streaming speech recogniser that runs inside NVIDIA Triton.
+
+from amira_asr import AsrClient
+
+with AsrClient() as client:
+    for event in client.stream(microphone_frames):
+        print(event.text)
+"""
+
+from amira_asr.aio import AsyncAsrClient, StreamConnection
+from amira_asr.audio import AudioError, load_audio
+from amira_asr.client import AsrClient
+from amira_asr.errors import (
+    AmiraError,
+    DeadlineExceeded,
+    InvalidAudio,
+    SequenceLost,
+    ServerError,
+    ServerFull,
+    ServerUnavailable,
+)
+from amira_asr.events import Final, Partial, ServerModel, Token, Transcript, Word
+from amira_asr.settings import Settings, SettingsError, load_settings
+
+__all__ = [
+    "AmiraError",
+    "AsrClient",
+    "AsyncAsrClient",
+    "AudioError",
+    "DeadlineExceeded",
+    "Final",
+    "InvalidAudio",
+    "Partial",
+    "SequenceLost",
+    "ServerError",
+    "ServerFull",
+    "ServerModel",
+    "ServerUnavailable",
+    "Settings",
+    "SettingsError",
+    "StreamConnection",
+    "Token",
+    "Transcript",
+    "Word",
+    "load_audio",
+    "load_settings",
+]

@@ -1,0 +1,54 @@
+"""What can go wrong, as exceptions whose text says what to do about it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from amira_asr.events import Transcript
+
+
+class AmiraError(Exception):
+    """Base of all errors of this library.
+
+    Attributes:
+        retryable: whether the same call may succeed later.
+        partial: what had been recognised before the error; None when nothing had.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, partial: Transcript | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class ServerUnavailable(AmiraError):
+    """No server answers at the endpoint, or it went away."""
+
+    retryable = True
+
+
+class DeadlineExceeded(AmiraError):
+    """The server did not answer in time."""
+
+    retryable = True
+
+
+class ServerFull(AmiraError):
+    """The server serves as many streams as it admits."""
+
+    retryable = True
+
+
+class SequenceLost(AmiraError):
+    """The server does not know the stream any more: it was idle for too long, or the server was restarted."""
+
+    retryable = True
+
+
+class InvalidAudio(AmiraError):
+    """The audio is not what the model takes."""
+
+
+class ServerError(AmiraError):
+    """Anything else that the server reports."""

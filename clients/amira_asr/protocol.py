@@ -1,0 +1,122 @@
+"""The only file that knows Triton: tensors in and out, model parameters, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
+
+from amira_asr.audio import Float32
+from amira_asr.errors import (
+    AmiraError,
+    DeadlineExceeded,
+    InvalidAudio,
+    SequenceLost,
+    ServerError,
+    ServerFull,
+    ServerUnavailable,
+)
+from amira_asr.events import Final, Partial, ServerModel, Token, Transcript, words_of
+
+_OUTPUTS = ["TRANSCRIPT", "IS_FINAL", "TOKENS", "TOKEN_TEXTS", "TOKEN_TIMES", "TOKEN_LOG_PROBS", "AUDIO_PROCESSED"]
+_LOST = re.compile(r"is not live here|failed earlier|must specify the START flag|Server is stopping", re.IGNORECASE)
+_FULL = re.compile(r"server full")
+_AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
+_DOWN = re.compile(r"UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """What a recogniser says about itself in its model parameters.
+
+    Attributes:
+        sample_rate: Hz.
+        chunk_samples: samples of a chunk.
+        frame_secs: seconds of an encoder frame.
+        max_audio_secs: longest whole recording; None for a streaming model.
+    """
+
+    sample_rate: int
+    chunk_samples: int
+    frame_secs: float
+    max_audio_secs: float | None
+
+
+def read_format(config: dict[str, Any]) -> ModelFormat | None:
+    """Read a model's configuration (JSON form of ModelConfig); None when the model is not a recogniser."""
+    values = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+    if not {"sample_rate", "chunk_samples", "frame_secs"} <= values.keys():
+        return None
+    return ModelFormat(
+        sample_rate=int(values["sample_rate"]),
+        chunk_samples=int(values["chunk_samples"]),
+        frame_secs=float(values["frame_secs"]),
+        max_audio_secs=float(values["max_audio_secs"]) if "max_audio_secs" in values else None,
+    )
+
+
+def describe(name: str, version: str, form: ModelFormat, *, ready: bool) -> ServerModel:
+    """Return the public description of a recogniser."""
+    return ServerModel(
+        name=name,
+        version=version,
+        ready=ready,
+        streaming=form.max_audio_secs is None,
+        sample_rate=form.sample_rate,
+        chunk_ms=form.chunk_samples / form.sample_rate * 1e3,
+        max_audio_secs=form.max_audio_secs,
+    )
+
+
+def inputs(audio: Float32) -> list[grpc.InferInput]:
+    """Return the input tensors of one request with [samples] of audio."""
+    tensor = grpc.InferInput("AUDIO", [1, len(audio)], "FP32")
+    tensor.set_data_from_numpy(np.ascontiguousarray(audio[None], np.float32))
+    return [tensor]
+
+
+def outputs() -> list[grpc.InferRequestedOutput]:
+    """Return the outputs to ask for."""
+    return [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
+
+
+def read_transcript(result: grpc.InferResult, frame_secs: float, latency_ms: float) -> Partial | Final:
+    """Turn a response into an event."""
+    values = {name: result.as_numpy(name)[0] for name in _OUTPUTS}
+    tokens = tuple(
+        Token(int(token), piece.decode(), float(time_secs), float(np.exp(log_prob)))
+        for token, piece, time_secs, log_prob in zip(
+            values["TOKENS"], values["TOKEN_TEXTS"], values["TOKEN_TIMES"], values["TOKEN_LOG_PROBS"], strict=True
+        )
+    )
+    kind = Final if values["IS_FINAL"][0] else Partial
+    return kind(
+        text=values["TRANSCRIPT"][0].decode(),
+        tokens=tokens,
+        words=words_of(tokens, frame_secs),
+        audio_secs=float(values["AUDIO_PROCESSED"][0]),
+        latency_ms=latency_ms,
+    )
+
+
+def to_error(error: InferenceServerException, endpoint: str, partial: Transcript | None = None) -> AmiraError:
+    """Turn an error of Triton or gRPC into one of ours."""
+    status, message = str(error.status() or ""), str(error.message())
+    # In an ensemble Triton puts the failing step in front; ours is the rest.
+    message = re.sub(r"^in ensemble '[^']*', ", "", message)
+    kind: type[AmiraError] = ServerError
+    if "DEADLINE_EXCEEDED" in status:
+        kind, message = DeadlineExceeded, f"{endpoint} did not answer in time; raise inference_timeout_secs or retry"
+    elif _FULL.search(message):
+        kind = ServerFull
+    elif _LOST.search(message):
+        kind, message = SequenceLost, f"{message} (start a new stream)"
+    elif _DOWN.search(status) or _DOWN.search(message):
+        kind, message = ServerUnavailable, f"no server at {endpoint}: start it, or check the endpoint ({message})"
+    elif _AUDIO.search(message):
+        kind = InvalidAudio
+    return kind(message, partial)
