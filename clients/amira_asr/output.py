@@ -1,0 +1,59 @@
+"""A transcript as text, JSON or subtitles. Subtitle formats are written by pysubs2."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from enum import Enum
+
+import pysubs2
+
+from amira_asr.events import Transcript, Word
+
+_MAX_CUE_CHARACTERS = 84
+_MAX_CUE_SECS = 6.0
+_PAUSE_SECS = 1.0
+
+
+class OutputFormat(str, Enum):
+    """How a transcript is written; the value is the file extension, too."""
+
+    TEXT = "txt"
+    JSON = "json"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+def write(transcript: Transcript, form: OutputFormat) -> str:
+    """Return the transcript in a format, without a newline at the end."""
+    if form is OutputFormat.TEXT:
+        return transcript.text
+    if form is OutputFormat.JSON:
+        return json.dumps(dataclasses.asdict(transcript), ensure_ascii=False)
+    subtitles = pysubs2.SSAFile()
+    for cue in cues(transcript.words):
+        subtitles.append(
+            pysubs2.SSAEvent(
+                start=pysubs2.make_time(s=cue[0].start_secs),
+                end=pysubs2.make_time(s=cue[-1].end_secs),
+                text=" ".join(word.text for word in cue),
+            )
+        )
+    return subtitles.to_string(form.value).rstrip("\n")
+
+
+def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Group words to subtitle cues: a new one at a pause, and before one grows too long to read."""
+    cue: list[Word] = []
+    for word in words:
+        if cue:
+            length = sum(len(item.text) + 1 for item in cue) + len(word.text)
+            duration = word.end_secs - cue[0].start_secs
+            pause = word.start_secs - cue[-1].end_secs
+            if length > _MAX_CUE_CHARACTERS or duration > _MAX_CUE_SECS or pause > _PAUSE_SECS:
+                yield cue
+                cue = []
+        cue.append(word)
+    if cue:
+        yield cue
