@@ -55,7 +55,7 @@ format: setup ## let ruff format the code
 
 .PHONY: bench
 bench: setup ## overhead and streams at real time against raw ONNX Runtime [OUT=file.json]
-	$(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
+	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 
 .PHONY: evaluate
 evaluate: setup ## WER and CER per subset of DIR (a folder with eval.tsv) [DIR=folder] [OUT=file.json]

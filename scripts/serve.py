@@ -1,6 +1,7 @@
 """Run the server in the foreground: `python -m scripts.serve`. Settings come from files and AMIRA_* variables.
 
-Ctrl+C or SIGTERM: Triton finishes the requests in flight, then it and every process it started are gone.
+Ctrl+C or SIGTERM: nothing new is accepted, live streams and requests finish, then Triton and every process it started
+are gone.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from amira_asr.settings import Settings, load_settings, render_settings
-
+from amira_asr.settings import Settings, SettingsError, load_settings, render_settings
 from scripts.serving.installation import TritonMissingError
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
@@ -40,7 +40,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
     )
 
 
-def server_from(settings: Settings, runtime_folder: Path, *, log_to_file: bool) -> TritonServer:
+def server_from(settings: Settings, runtime_folder: Path) -> TritonServer:
     """Stage the repository below `runtime_folder` and return a server for it, not started yet."""
     staged = runtime_folder / "model-repo"
     repository = settings.model_repository
@@ -55,8 +55,8 @@ def server_from(settings: Settings, runtime_folder: Path, *, log_to_file: bool) 
         http_port=settings.http_port,
         metrics_port=settings.metrics_port,
         profile=settings.profile,
-        exit_timeout_secs=round(settings.shutdown_timeout_secs),
-        log_to_file=log_to_file,
+        drain_timeout_secs=settings.shutdown_timeout_secs,
+        log_level=settings.log_level,
     )
     return TritonServer(options)
 
@@ -66,31 +66,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-dir", type=Path, default=ROOT, help="folder with config.toml and config.yaml")
     parser.add_argument("--print-config", action="store_true", help="show the effective settings and stop")
+    parser.add_argument("--runtime-dir", type=Path, default=ROOT / "run" / "serve", help="staged models and the log")
     arguments = parser.parse_args()
-    settings = load_settings(arguments.config_dir)
-    if arguments.print_config:
-        print(render_settings(arguments.config_dir))
-        return 0
-    runtime_folder = ROOT / "run" / "serve"
-    runtime_folder.mkdir(parents=True, exist_ok=True)
     try:
-        server = server_from(settings, runtime_folder, log_to_file=True)
-    except (FileNotFoundError, TritonMissingError) as error:
+        settings = load_settings(arguments.config_dir)
+        if arguments.print_config:
+            print(render_settings(arguments.config_dir))
+            return 0
+        arguments.runtime_dir.mkdir(parents=True, exist_ok=True)
+        server = server_from(settings, arguments.runtime_dir)
+    except (SettingsError, FileNotFoundError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
     return _run(server)
 
 
 def _run(server: TritonServer) -> int:
-    class Stopped(Exception):  # noqa: N818  a signal, not an error
-        pass
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise Stopped
-
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
-    status: int | None = 1
+        signal.signal(name, _stop)
     try:
         server.start()
         print(f"starting tritonserver; log: {server.log_path}")
@@ -99,18 +92,34 @@ def _run(server: TritonServer) -> int:
         print("Ctrl+C stops", flush=True)
         status = server.wait()
         print(f"tritonserver ended by itself with status {status}\n{server.log_tail()}", file=sys.stderr)
-        status = status or 1
     except ServerStartError as error:
         print(error, file=sys.stderr)
-    except Stopped:
-        print("stopping: finishing the requests in flight", flush=True)
+    except _Stopped:
+        print("stopping: streams and requests may finish first; Ctrl+C again stops at once", flush=True)
+        return _drain(server)
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
-        stopped = server.stop()
-        if stopped is not None:
-            status = stopped
-    return status if status is not None else 1
+        if server.stop() is None:
+            print("tritonserver did not stop in time and was killed", file=sys.stderr)
+    return 1
+
+
+def _drain(server: TritonServer) -> int:
+    try:
+        if not server.drain():
+            print("not everything had finished in time", file=sys.stderr)
+    except _Stopped:
+        print("stopping at once", flush=True)
+    return 0
+
+
+class _Stopped(Exception):
+    """A signal asked us to stop."""
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise _Stopped
 
 
 if __name__ == "__main__":

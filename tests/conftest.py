@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from amira_asr.audio import load_audio
 
+from amira_asr.audio import load_audio
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 
@@ -22,7 +22,7 @@ CLIPS = ROOT / "tests" / "data" / "audio"
 def start_server(folder: Path, settings: RepositorySettings) -> TritonServer:
     """Stage the shipped model repository and return a server for it on free ports, not started."""
     stage_repository(ROOT / "model-repo", folder / "model-repo", settings)
-    return TritonServer(ServerOptions(folder / "model-repo", folder, exit_timeout_secs=10))
+    return TritonServer(ServerOptions(folder / "model-repo", folder))
 
 
 @pytest.fixture(scope="session")

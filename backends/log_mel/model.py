@@ -9,9 +9,11 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import triton_python_backend_utils as pb_utils
 
+from common.draining import REFUSAL, is_draining
 from common.parameters import ModelConfig
-from common.sequences import SequenceTable
+from common.sequences import SequenceError, SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from log_mel.audio import check_audio, check_sample_rate
 from log_mel.mel import Float32, LogMel
@@ -38,6 +40,13 @@ class TritonPythonModel:
             idle_secs=config.idle_secs,
             capacity=config.integer("max_concurrent_streams", 1),
         )
+        # Kept beside its metric: a metric whose family is gone raises.
+        self._live_family = pb_utils.MetricFamily(
+            name="amira_streams_live",
+            description="Sequences that the preprocessor holds",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        self._live = self._live_family.Metric(labels={"model": config.model_name})
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
@@ -47,6 +56,8 @@ class TritonPythonModel:
         results: list[Outputs | Exception] = []
         for request in requests:
             try:
+                if is_draining():
+                    raise ValueError(REFUSAL)
                 check_sample_rate(request.parameters(), self._sample_rate)
                 audio = check_audio(request.array("AUDIO"))
                 if not 0 < len(audio) <= self._max_samples:
@@ -83,10 +94,13 @@ class TritonPythonModel:
         for request in requests:
             if request.end:
                 self._sequences.end(request.sequence_id)
+        self._live.set(len(self._sequences))
         return results
 
     def _accept(self, request: Request) -> tuple[StreamState, Float32] | Window:
         """Check one chunk and add it to its stream; an END after a failure yields an empty window."""
+        if request.start and is_draining():
+            raise SequenceError(REFUSAL)
         sequence = self._sequences.enter(request.sequence_id, start=request.start, end=request.end)
         if sequence.failure is not None:
             return self._streaming.empty_window()

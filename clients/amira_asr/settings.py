@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     grpc_port: Port = Field(8001, description="0 takes a free port")
     http_port: Port = Field(8000, description="0 takes a free port")
     metrics_port: Port = Field(8002, description="0 takes a free port")
-    shutdown_timeout_secs: int = Field(30, ge=0, le=3600, description="in-flight requests may take this long")
+    shutdown_timeout_secs: float = Field(30.0, ge=0, le=3600, description="live streams may take this long to finish")
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
 
 

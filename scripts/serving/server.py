@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
+
+# backends/common/draining.py reads it.
+_DRAIN_FILE_VARIABLE = "AMIRA_DRAIN_FILE"
+
+# Triton counts every sequence without an END as in flight, abandoned ones too; `drain` is what waits for live ones.
+_TRITON_EXIT_SECS = 3
 
 
 class ServerStartError(RuntimeError):
@@ -33,8 +40,8 @@ class ServerOptions:
         http_port: health endpoints.
         metrics_port: Prometheus metrics.
         profile: name of the `configs/<profile>.pbtxt` to prefer; empty for `config.pbtxt`.
-        exit_timeout_secs: how long in-flight requests may take after a stop signal.
-        log_verbose: Triton's verbosity.
+        drain_timeout_secs: how long `drain` waits for live streams and requests to finish.
+        log_level: "error", "warning", "info" or "verbose".
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
     """
 
@@ -45,8 +52,8 @@ class ServerOptions:
     http_port: int = 0
     metrics_port: int = 0
     profile: str = ""
-    exit_timeout_secs: int = 30
-    log_verbose: int = 0
+    drain_timeout_secs: float = 30.0
+    log_level: str = "info"
     log_to_file: bool = True
 
 
@@ -70,6 +77,7 @@ class TritonServer:
         spare = iter(free_ports(3, options.host))
         self.grpc_port, self.http_port, self.metrics_port = (port or next(spare) for port in wanted)
         self.log_path = options.runtime_folder / "triton.log"
+        self._drain_file = options.runtime_folder / "draining"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -103,8 +111,10 @@ class TritonServer:
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={self.metrics_port}",
-            f"--exit-timeout-secs={options.exit_timeout_secs}",
-            f"--log-verbose={options.log_verbose}",
+            f"--exit-timeout-secs={_TRITON_EXIT_SECS}",
+            f"--log-warning={str(options.log_level != 'error').lower()}",
+            f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
+            f"--log-verbose={int(options.log_level == 'verbose')}",
         ]
         if options.profile:
             command.append(f"--model-config-name={options.profile}")
@@ -112,13 +122,14 @@ class TritonServer:
 
     def start(self) -> None:
         """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
+        self._drain_file.unlink(missing_ok=True)
         backends = self.options.runtime_folder / "backends"
         self._installation.lay_out_backends(backends)
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
             self._process = subprocess.Popen(
                 self.command(backends),
-                env=self._installation.environment(),
+                env={**self._installation.environment(), _DRAIN_FILE_VARIABLE: str(self._drain_file)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,
@@ -154,8 +165,20 @@ class TritonServer:
             raise RuntimeError("the server is not running")
         return self._process.wait()
 
+    def drain(self) -> bool:
+        """Refuse what is new and let streams and requests finish, for at most the drain timeout.
+
+        Returns:
+            Whether everything finished. False, too, when the server does not answer.
+        """
+        self._drain_file.touch()
+        try:
+            return wait_idle(self.metrics_url, self.options.drain_timeout_secs)
+        except OSError:
+            return False
+
     def stop(self) -> int | None:
-        """Ask the server to finish what is in flight and exit; then remove whatever is left of its process group.
+        """Tell the server to exit, then remove whatever is left of its process group.
 
         Returns:
             The exit status, or None when it had to be killed.
@@ -167,7 +190,7 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
-            status = self._process.wait(self.options.exit_timeout_secs + 10)
+            status = self._process.wait(_TRITON_EXIT_SECS + 10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -1,0 +1,169 @@
+"""`make serve` as its user sees it: settings, readiness, a clean stop; and the staged repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.utils import InferenceServerException
+
+from scripts.serving.staging import RepositorySettings, stage_repository
+from tests.conftest import ROOT
+from tests.server.streams import Streams, chunks_of, new_id
+
+FREE_PORTS = {"AMIRA_GRPC_PORT": "0", "AMIRA_HTTP_PORT": "0", "AMIRA_METRICS_PORT": "0"}
+
+
+def serve(tmp_path, *arguments, **variables):
+    """Start `python -m scripts.serve`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AMIRA_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.serve", "--runtime-dir", str(tmp_path / "run"), *arguments],
+        cwd=ROOT,
+        env={**environment, **FREE_PORTS, **variables, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def endpoint_of(process):
+    """Read the output until the server is ready."""
+    for line in process.stdout:
+        if ready := re.search(r"ready: gRPC (\S+),", line):
+            return ready.group(1)
+    raise AssertionError("the server did not become ready")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_finishes_what_is_in_flight(tmp_path, clips, signal_number):
+    process = serve(tmp_path)
+    streams = Streams(endpoint_of(process))
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 5
+    answers = []
+    worker = threading.Thread(target=lambda: answers.append(streams.batch(clips[0].audio)))
+    worker.start()
+    time.sleep(0.02)
+    process.send_signal(signal_number)
+    worker.join(30)
+    assert process.wait(60) == 0
+    assert len(answers) == 1
+    assert answers[0].is_final
+    assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_stopping_server_lets_streams_finish_and_refuses_new_ones(tmp_path, speech):
+    process = serve(tmp_path)
+    streams = Streams(endpoint_of(process))
+    expected = streams.stream(speech)[-1]
+    sequence_id, chunks = new_id(), chunks_of(speech)
+    streams.send(sequence_id, chunks[0], start=True)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    for refused in (lambda: streams.stream(speech), lambda: streams.batch(speech)):
+        with pytest.raises(InferenceServerException, match="server is stopping"):
+            refused()
+    for index, chunk in enumerate(chunks[1:], 1):
+        final = streams.send(sequence_id, chunk, end=index == len(chunks) - 1)
+    assert final.tokens == expected.tokens
+    assert process.wait(30) == 0
+
+
+def test_wrong_settings_are_told_before_anything_starts(tmp_path):
+    process = serve(tmp_path, AMIRA_MAX_CONCURRENT_STREAMS="many")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "AMIRA_MAX_CONCURRENT_STREAMS" in output
+    assert "'many'" in output
+    assert "Traceback" not in output
+
+
+def test_print_config_shows_where_values_come_from(tmp_path):
+    (tmp_path / "config.toml").write_text("max_symbols_per_step = 5\nstream_timeout_secs = 7.0\n")
+    (tmp_path / "config.yaml").write_text("stream_timeout_secs: 9\n")
+    process = serve(tmp_path, "--config-dir", str(tmp_path), "--print-config", AMIRA_HOST="127.0.0.2")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert re.search(r"^max_symbols_per_step = 5 +# config.toml", output, re.MULTILINE)
+    assert re.search(r"^stream_timeout_secs = 9.0 +# config.yaml", output, re.MULTILINE)
+    assert re.search(r'^host = "127.0.0.2" +# environment', output, re.MULTILINE)
+
+
+def read(folder, model):
+    return text_format.Parse((folder / model / "config.pbtxt").read_text(), pb.ModelConfig())
+
+
+def test_settings_reach_the_staged_configurations(tmp_path):
+    vocabulary = tmp_path / "mine.txt"
+    shutil.copy(ROOT / "model-repo" / "decoder" / "1" / "vocabulary.txt", vocabulary)
+    settings = RepositorySettings(
+        max_concurrent_streams=2000,
+        max_batch_audio_secs=12.5,
+        max_symbols_per_step=3,
+        max_total_tokens=77,
+        stream_timeout_secs=4.5,
+        vocabulary=vocabulary,
+        model_names=(("encoder", "enc2"), ("decoder_joint", "joint2")),
+    )
+    staged = tmp_path / "staged"
+    stage_repository(ROOT / "model-repo", staged, settings)
+    assert read(staged, "preprocessor").parameters["max_concurrent_streams"].string_value == "2000"
+    assert read(staged, "preprocessor_batch").parameters["max_audio_secs"].string_value == "12.5"
+    assert read(staged, "asr_batch").parameters["max_audio_secs"].string_value == "12.5"
+    for model in ("preprocessor", "enc2", "decoder"):
+        batching = read(staged, model).sequence_batching
+        assert batching.max_sequence_idle_microseconds == 4_500_000
+        assert batching.oldest.max_candidate_sequences == 8000
+    for model in ("decoder", "decoder_batch"):
+        parameters = read(staged, model).parameters
+        assert parameters["max_symbols_per_step"].string_value == "3"
+        assert parameters["max_total_tokens"].string_value == "77"
+        assert parameters["decoder_joint_model"].string_value == "joint2"
+        assert (staged / model / "1" / "vocabulary.txt").resolve() == vocabulary
+    assert [step.model_name for step in read(staged, "asr_streaming").ensemble_scheduling.step] == [
+        "preprocessor",
+        "enc2",
+        "decoder",
+    ]
+    assert read(staged, "enc2_batch").name == "enc2_batch"
+
+
+def test_a_renamed_pipeline_serves(tmp_path, speech):
+    process = serve(tmp_path, AMIRA_ENCODER_MODEL_NAME="encoder-v2", AMIRA_DECODER_JOINT_MODEL_NAME="joint-v2")
+    try:
+        assert Streams(endpoint_of(process)).stream(speech)[-1].is_final
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_an_empty_repository_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no models"):
+        stage_repository(tmp_path, tmp_path / "staged", RepositorySettings())
+
+
+def test_the_token_limit_ends_a_stream_with_its_text(tmp_path, speech):
+    process = serve(tmp_path, AMIRA_MAX_TOTAL_TOKENS="5")
+    try:
+        streams = Streams(endpoint_of(process))
+        sequence_id = new_id()
+        with pytest.raises(InferenceServerException, match="max_total_tokens allows 5"):
+            for index, chunk in enumerate(chunks_of(speech)):
+                streams.send(sequence_id, chunk, start=index == 0)
+        final = streams.send(sequence_id, [], end=True)
+        assert final.is_final
+        assert len(final.tokens) > 5
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
