@@ -10,13 +10,16 @@ NEMO_PY := $(NEMO_VENV)/bin/python
 PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv' 2>/dev/null && { echo python$$v; break; }; done)
 SPEECH ?= ../shared/speech
 OUT ?=
+# One thread a process, and large blocks kept by the allocator: see scripts/train/README.md.
+TRAIN_ENV := OMP_NUM_THREADS=1 THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 \
+    MALLOC_TOP_PAD_=268435456
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/ready: requirements/serve.txt pyproject.toml scripts/install.sh
-	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/serve.txt
+$(VENV)/ready: requirements/dev.txt pyproject.toml scripts/install.sh
+	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/dev.txt
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
@@ -41,6 +44,15 @@ serve: setup ## run the server in the foreground (AMIRA_* and config files confi
 .PHONY: test
 test: setup lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
+
+.PHONY: test-nemo
+test-nemo: setup-nemo ## tests of export and training, which need NeMo
+	$(NEMO_PY) -m pytest --confcutdir=tests/export tests/export
+	$(NEMO_PY) -m pytest --confcutdir=tests/train tests/train
+
+.PHONY: docs
+docs: setup ## put the figures of docs/measurements into the tables of README and docs
+	$(PY) -m scripts.render_docs
 
 .PHONY: lint
 lint: setup ## ruff and mypy --strict
@@ -72,14 +84,19 @@ goldens: setup-nemo ## compute the reference outputs of the tests with NeMo [NEM
 	$(NEMO_PY) -m scripts.make_goldens $(NEMO)
 
 .PHONY: train
-train: setup-nemo ## train the default model [MINUTES=150] [PROCESSES=2]
+train: setup-nemo ## train the default model, or go on where it stopped [MINUTES=150] [PROCESSES=2] [INIT=file.nemo]
 	$(NEMO_PY) -m scripts.train.pack --speech $(SPEECH)
-	$(NEMO_PY) -m scripts.train --minutes $(or $(MINUTES),150) --processes $(or $(PROCESSES),2)
+	$(NEMO_PY) -m scripts.train.evaluation_text --eval $(SPEECH)/eval/eval.tsv
+	$(TRAIN_ENV) $(NEMO_PY) -m scripts.train --minutes $(or $(MINUTES),150) --processes $(or $(PROCESSES),2) \
+	    $(if $(INIT),--init-from $(INIT))
 
 .PHONY: lock
 lock: setup ## resolve the pinned requirements anew
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/serve.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 requirements/nemo.in -o requirements/nemo.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/dev.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
+	# CUDA packages are left to torch: its CPU build needs none.
+	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
+	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt
 
 .PHONY: clean
 clean: ## remove environments and runtime files
