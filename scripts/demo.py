@@ -12,12 +12,12 @@ from pathlib import Path
 
 import jiwer
 import numpy as np
-from amira_asr import AsrClient, Final, Settings
-from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from amira_asr import AsrClient, Final, Settings
+from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 from scripts.text_normalization import normalize

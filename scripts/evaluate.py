@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jiwer
+
 from amira_asr import AsrClient, Settings
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
-
 from scripts.measurement import write_measurement
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository

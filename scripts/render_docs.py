@@ -1,0 +1,110 @@
+"""Puts measured figures into the docs, so that none is typed: `python -m scripts.render_docs [--check]`.
+
+A page holds pairs of comments, `<!-- figures: NAME -->` and `<!-- end -->`; what stands between them is replaced by the
+table that NAME makes of `docs/measurements/NAME.json`, or by "not measured" while there is no such file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASUREMENTS = ROOT / "docs" / "measurements"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "model-repo" / "MODEL_CARD.md")
+_SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Figures = dict[str, Any]
+
+
+def evaluation(figures: Figures) -> str:
+    """Word and character error rates by subset."""
+    rows = []
+    for subset, modes in figures["subsets"].items():
+        streaming, batch = modes["streaming"], modes["batch"]
+        cells = [subset, streaming["files"], streaming["words"]]
+        cells += [f"{streaming['wer']:.1%}", f"{batch['wer']:.1%}", f"{streaming['cer']:.1%}", f"{batch['cer']:.1%}"]
+        rows.append([*cells, f"{streaming['rtf']:.3f}", f"{batch['rtf']:.3f}"])
+    heads = ["subset", "files", "words", "WER streaming", "WER batch", "CER streaming", "CER batch", "RTF streaming"]
+    return _table([*heads, "RTF batch"], rows)
+
+
+def bench(figures: Figures) -> str:
+    """Processor time per chunk against the raw computation, and latencies."""
+    rows = [
+        [
+            row["streams"],
+            f"{row['raw_cpu_ms_per_chunk']:.2f}",
+            f"{row['server_cpu_ms_per_chunk']:.2f}",
+            f"**{row['overhead_ms_per_chunk']:.2f}**",
+            f"{row['closed_loop_p50_ms']:.0f} / {row['closed_loop_p95_ms']:.0f}",
+            f"{row['paced_p50_ms']:.0f} / {row['paced_p95_ms']:.0f} / {row['paced_p99_ms']:.0f}",
+            f"{row['streams_at_real_time']:.0f}",
+        ]
+        for row in figures["rows"]
+    ]
+    heads = [
+        "streams",
+        "raw CPU ms per chunk",
+        "server CPU ms per chunk",
+        "overhead ms per chunk",
+        "latency ms at full speed, p50 / p95",
+        "latency ms at real-time pace, p50 / p95 / p99",
+        "streams at real time",
+    ]
+    return _table(heads, rows)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {"evaluation": evaluation, "bench": bench}
+
+
+def render(text: str) -> str:
+    """Return a page with its figures brought up to date. Raises KeyError for a table that nothing makes."""
+    return _SECTION.sub(lambda match: f"{match[1]}{_section(match[2])}\n{match[3]}", text)
+
+
+def _section(name: str) -> str:
+    make = TABLES[name]
+    path = MEASUREMENTS / f"{name}.json"
+    if not path.exists():
+        return "not measured"
+    figures = json.loads(path.read_text())
+    measured = figures["measured"]
+    versions = ", ".join(f"{package} {version}" for package, version in measured["versions"].items())
+    circumstances = (
+        f"`{measured['command']}` on {measured['date'][:10]}, revision {measured['revision']}; {measured['cpu']}, "
+        f"{measured['cores']} cores; Python {measured['python']}, {versions}."
+    )
+    return f"{make(figures)}\n\n{circumstances}"
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def main() -> int:
+    """Write the pages, or with --check only say which are not up to date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is out of date")
+    arguments = parser.parse_args()
+    stale = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        rendered = render(text)
+        if rendered != text:
+            stale.append(page.relative_to(ROOT))
+            if not arguments.check:
+                page.write_text(rendered, encoding="utf-8")
+    for path in stale:
+        print(f"{'out of date' if arguments.check else 'updated'}: {path}")
+    return 1 if arguments.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
