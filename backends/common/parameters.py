@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Triton reaps an idle sequence after max_sequence_idle_microseconds; our copy must not go first.
-IDLE_MARGIN_SECS = 5.0
+IDLE_MARGIN_SECS = 2.0
 
 
 class ModelConfig:

@@ -10,13 +10,15 @@ import psutil
 import pytest
 from tritonclient.grpc import aio
 
+from common.parameters import IDLE_MARGIN_SECS
 from scripts.serving.staging import RepositorySettings
 from tests.conftest import start_server
 from tests.server.streams import CHUNK, audio_input, new_id
 
 SEQUENCES = 2000
 AT_ONCE = 16
-IDLE_SECS = 3.0
+IDLE_SECS = 2.0
+WARM_UP = 600  # all abandoned, so that slots are allocated for more sequences than are live later
 ALLOWED_GROWTH_MIB = 24.0
 
 
@@ -36,8 +38,8 @@ def private_mib(pid) -> dict[str, float]:
     }
 
 
-async def run_sequences(endpoint, count):
-    """Every second sequence never sends END."""
+async def run_sequences(endpoint, count, abandoned=lambda index: index % 2):
+    """Run sequences of a START and an END; those that are `abandoned` never send the END."""
     client = aio.InferenceServerClient(endpoint)
     tensors = audio_input(np.random.default_rng(0).uniform(-0.1, 0.1, CHUNK))
     empty = audio_input([])
@@ -47,7 +49,7 @@ async def run_sequences(endpoint, count):
         async with gate:
             call = {"model_name": "asr_streaming", "sequence_id": new_id()}
             await client.infer(inputs=tensors, sequence_start=True, **call)
-            if index % 2 == 0:
+            if not abandoned(index):
                 await client.infer(inputs=empty, sequence_end=True, **call)
 
     await asyncio.gather(*(one(index) for index in range(count)))
@@ -55,7 +57,9 @@ async def run_sequences(endpoint, count):
 
 
 async def test_two_thousand_sequences_half_abandoned(impatient_server):
-    await run_sequences(impatient_server.grpc_endpoint, SEQUENCES // 2)  # allocators and slots reach their size
+    await run_sequences(impatient_server.grpc_endpoint, WARM_UP, abandoned=lambda index: True)
+    await asyncio.sleep(IDLE_SECS + IDLE_MARGIN_SECS)
+    await run_sequences(impatient_server.grpc_endpoint, WARM_UP)
     before = private_mib(impatient_server.pid)
     began = time.monotonic()
     await run_sequences(impatient_server.grpc_endpoint, SEQUENCES)
