@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from grpc.aio import AioRpcError
 from tritonclient import grpc
 from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
@@ -254,6 +255,9 @@ class StreamConnection:
             raise ServerUnavailable(f"{endpoint} closed the stream", self._latest) from closed
         except InferenceServerException as broken:
             raise protocol.to_error(broken, endpoint, self._latest) from broken
+        except AioRpcError as broken:  # tritonclient lets it through when the connection breaks
+            reason = InferenceServerException(broken.details(), status=str(broken.code()))
+            raise protocol.to_error(reason, endpoint, self._latest) from broken
         if error is not None:
             raise protocol.to_error(error, endpoint, self._latest) from error
         return result

@@ -23,7 +23,8 @@ from amira_asr.errors import (
 from amira_asr.events import Final, Partial, ServerModel, Token, Transcript, words_of
 
 _OUTPUTS = ["TRANSCRIPT", "IS_FINAL", "TOKENS", "TOKEN_TEXTS", "TOKEN_TIMES", "TOKEN_LOG_PROBS", "AUDIO_PROCESSED"]
-_LOST = re.compile(r"is not live here|failed earlier|must specify the START flag|Server is stopping", re.IGNORECASE)
+_LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
+_STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"server full")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
 _DOWN = re.compile(r"UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset", re.IGNORECASE)
@@ -113,6 +114,8 @@ def to_error(error: InferenceServerException, endpoint: str, partial: Transcript
         kind, message = DeadlineExceeded, f"{endpoint} did not answer in time; raise inference_timeout_secs or retry"
     elif _FULL.search(message):
         kind = ServerFull
+    elif _STOPPING.search(message):
+        kind = ServerUnavailable
     elif _LOST.search(message):
         kind, message = SequenceLost, f"{message} (start a new stream)"
     elif _DOWN.search(status) or _DOWN.search(message):

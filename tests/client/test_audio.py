@@ -1,0 +1,85 @@
+"""Decoding of every format, rate and number of channels."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from amira_asr.audio import AudioError, decode_stream, load_audio
+
+FORMATS = [
+    ("wav", "pcm_s16le", 44100),
+    ("flac", "flac", 22050),
+    ("ogg", "libopus", 16000),
+    ("opus", "libopus", 48000),
+    ("mp3", "libmp3lame", 44100),
+    ("m4a", "aac", 48000),
+]
+
+
+def tone(rate, secs=1.0):
+    """A 440 Hz tone at half amplitude, [samples] float32."""
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * secs)) / rate)).astype(np.float32)
+
+
+def encode(path, codec, rate, channels):
+    """Write a tone, the same on every channel, in a format."""
+    layout = {1: "mono", 2: "stereo"}[channels]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        samples = np.repeat(tone(rate)[None], channels, axis=0)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+        fifo = av.AudioFifo()
+        fifo.write(av.AudioResampler(stream.format.name, layout, rate).resample(frame)[0])
+        while part := fifo.read(stream.frame_size or 1024, partial=True):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(("extension", "codec", "rate"), FORMATS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_becomes_the_same_mono_audio(tmp_path, extension, codec, rate, channels):
+    path = tmp_path / f"tone.{extension}"
+    encode(path, codec, rate, channels)
+    audio = load_audio(path)
+    assert audio.dtype == np.float32
+    assert len(audio) == pytest.approx(16000, abs=1600)  # lossy formats pad
+    middle = audio[4000:12000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert np.argmax(spectrum) * 16000 / len(middle) == pytest.approx(440, abs=4)
+    assert np.abs(middle).max() == pytest.approx(0.5, abs=0.06)
+
+
+def test_raw_pcm(tmp_path):
+    samples = (tone(16000) * 32767).astype("<i2")
+    decoded = np.concatenate(list(decode_stream(io.BytesIO(samples.tobytes()), pcm="s16le")))
+    np.testing.assert_allclose(decoded, samples / 32768, atol=1e-4)
+    stereo = np.stack([tone(8000), -tone(8000)], axis=1).astype("<f4")
+    silence = np.concatenate(
+        list(decode_stream(io.BytesIO(stereo.tobytes()), pcm="f32le", pcm_rate=8000, pcm_channels=2))
+    )
+    assert len(silence) == pytest.approx(16000, abs=32)
+    assert np.abs(silence).max() < 1e-3
+
+
+def test_bundled_recordings_decode_exactly(clips):
+    assert len(clips[0].audio) == 113600
+    assert 0.1 < np.abs(clips[0].audio).max() <= 1.0
+
+
+def test_bad_files_are_named(tmp_path):
+    text = tmp_path / "notes.wav"
+    text.write_text("this is no audio at all" * 50)
+    with pytest.raises(AudioError, match=r"notes.wav"):
+        load_audio(text)
+    with pytest.raises(AudioError, match=r"gone.wav: no such file"):
+        load_audio(tmp_path / "gone.wav")
+    empty = tmp_path / "empty.flac"
+    empty.write_bytes(b"")
+    with pytest.raises(AudioError, match=r"empty.flac"):
+        load_audio(empty)

@@ -1,0 +1,102 @@
+"""Words, subtitles, joining of pieces, and the meaning of server errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from amira_asr.errors import DeadlineExceeded, InvalidAudio, SequenceLost, ServerError, ServerFull, ServerUnavailable
+from amira_asr.events import Final, Token, words_of
+from amira_asr.output import OutputFormat, cues, write
+from amira_asr.protocol import to_error
+from amira_asr.split import join, split_at_silence
+
+
+def tokens(*pieces, start=0.0):
+    return tuple(Token(index, piece, start + 0.4 * index, 0.9 - 0.1 * index) for index, piece in enumerate(pieces))
+
+
+def final(*pieces, start=0.0, secs=3.0):
+    made = tokens(*pieces, start=start)
+    words = words_of(made, 0.08)
+    return Final(" ".join(word.text for word in words), made, words, secs, 5.0)
+
+
+def test_words_begin_at_the_word_mark():
+    words = words_of(tokens("▁he", "ll", "o", "▁", "wor", "ld"), 0.08)
+    assert [word.text for word in words] == ["hello", "world"]
+    assert words[0].start_secs == 0.0
+    assert words[0].end_secs == pytest.approx(0.88)
+    assert words[0].confidence == pytest.approx(0.7)
+    assert words[1].start_secs == pytest.approx(1.2)
+
+
+def test_a_first_piece_without_the_mark_is_a_word():
+    assert [word.text for word in words_of(tokens("lo", "▁you"), 0.08)] == ["lo", "you"]
+
+
+def test_joined_pieces_keep_order_and_times():
+    joined = join([(0.0, final("▁one", "▁two")), (10.0, final("▁three")), (20.0, final(secs=1.5))])
+    assert joined.text == "one two three"
+    assert [round(word.start_secs, 2) for word in joined.words] == [0.0, 0.4, 10.0]
+    assert joined.tokens[-1].time_secs == 10.0
+    assert joined.audio_secs == 21.5
+
+
+def test_splitting_cuts_in_silence_and_loses_nothing(clips):
+    silence = np.zeros(12000, np.float32)
+    audio = np.concatenate([part for clip in clips for part in (clip.audio, silence)] * 2)
+    pieces = split_at_silence(audio, 16000, 10.0)
+    np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), audio)
+    assert max(len(piece) for _, piece in pieces) <= 160000
+    assert [start for start, _ in pieces] == np.cumsum([0, *[len(piece) for _, piece in pieces[:-1]]]).tolist()
+    for start, _ in pieces[1:]:
+        assert np.abs(audio[start - 800 : start + 800]).max() < 0.05, f"cut in the middle of speech at {start}"
+
+
+def test_short_audio_is_not_split():
+    audio = np.zeros(160000, np.float32)
+    assert split_at_silence(audio, 16000, 10.0)[0][1] is audio
+
+
+def test_formats():
+    transcript = final("▁good", "▁morn", "ing")
+    assert write(transcript, OutputFormat.TEXT) == "good morning"
+    assert json.loads(write(transcript, OutputFormat.JSON))["words"][1]["text"] == "morning"
+    assert write(transcript, OutputFormat.SRT).splitlines()[:3] == [
+        "1",
+        "00:00:00,000 --> 00:00:00,880",
+        "good morning",
+    ]
+    assert write(transcript, OutputFormat.VTT).startswith("WEBVTT")
+
+
+def test_cues_break_at_pauses_and_before_they_grow_long():
+    many = words_of(tuple(Token(0, "▁word", 0.2 * index, 1.0) for index in range(60)), 0.08)
+    assert all(cue[-1].end_secs - cue[0].start_secs <= 6.0 for cue in cues(many))
+    assert [word for cue in cues(many) for word in cue] == list(many)
+    apart = words_of((Token(0, "▁a", 0.0, 1.0), Token(0, "▁b", 5.0, 1.0)), 0.08)
+    assert len(list(cues(apart))) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "kind", "retryable"),
+    [
+        ("in ensemble 'asr_streaming', server full: 4 of 4 streams are in use", "INVALID_ARGUMENT", ServerFull, True),
+        ("sequence 'x' failed earlier (bad)", "INVALID_ARGUMENT", SequenceLost, True),
+        ("inference request must specify the START flag", "INVALID_ARGUMENT", SequenceLost, True),
+        ("server is stopping: it takes nothing new", "INVALID_ARGUMENT", ServerUnavailable, True),
+        ("failed to connect to all addresses", "StatusCode.UNAVAILABLE", ServerUnavailable, True),
+        ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", DeadlineExceeded, True),
+        ("AUDIO[3] is nan; every sample must be finite", "INVALID_ARGUMENT", InvalidAudio, False),
+        ("something broke", "StatusCode.INTERNAL", ServerError, False),
+    ],
+)
+def test_server_errors_become_exceptions_that_say_what_to_do(message, status, kind, retryable):
+    error = to_error(InferenceServerException(message, status=status), "host:1")
+    assert type(error) is kind
+    assert error.retryable is retryable
+    assert "in ensemble" not in str(error)

@@ -1,0 +1,86 @@
+"""Layers of settings, and what is refused."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from amira_asr.settings import SettingsError, load_settings, render_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AMIRA_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults(tmp_path):
+    settings = load_settings(tmp_path)
+    assert settings.triton_endpoint == "localhost:8001"
+    assert settings.vocabulary_path is None
+
+
+def test_environment_beats_yaml_beats_toml(tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text("max_symbols_per_step = 1\nmax_total_tokens = 1\ngrpc_port = 1\n")
+    (tmp_path / "config.yaml").write_text("max_total_tokens: 2\ngrpc_port: 2\n")
+    monkeypatch.setenv("AMIRA_GRPC_PORT", "3")
+    settings = load_settings(tmp_path)
+    assert (settings.max_symbols_per_step, settings.max_total_tokens, settings.grpc_port) == (1, 2, 3)
+    rendered = render_settings(tmp_path)
+    assert "max_symbols_per_step = 1  # config.toml" in rendered
+    assert "max_total_tokens = 2  # config.yaml" in rendered
+    assert "grpc_port = 3  # environment" in rendered
+    assert "http_port = 8000  # default" in rendered
+
+
+@pytest.mark.parametrize("name", ["config.toml", "config.yaml"])
+def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, name):
+    line = "max_total_token = 5" if name.endswith("toml") else "max_total_token: 5"
+    (tmp_path / name).write_text(line + "\n")
+    with pytest.raises(SettingsError, match=rf"{name}: unknown setting 'max_total_token'; did you mean 'max_total_tok"):
+        load_settings(tmp_path)
+
+
+def test_an_unknown_variable_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIRA_ZZZ", "1")
+    with pytest.raises(SettingsError, match="unknown setting 'AMIRA_ZZZ'; allowed: triton_endpoint"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("AMIRA_MAX_CONCURRENT_STREAMS", "0", "'0'; allowed: be greater than or equal to 1"),
+        ("AMIRA_STREAM_TIMEOUT_SECS", "soon", "'soon'; allowed: be a valid number"),
+        ("AMIRA_PROFILE", "gpu", "'gpu'; allowed: be '', 'onnxruntime' or 'tensorrt'"),
+        ("AMIRA_TRITON_ENDPOINT", "http://localhost", "'http://localhost'"),
+        ("AMIRA_GRPC_PORT", "70000", "less than or equal to 65535"),
+        ("AMIRA_ENCODER_MODEL_NAME", "../etc", "'../etc'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(tmp_path, monkeypatch, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path)
+    assert f"environment: setting '{variable}' is" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_every_problem_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIRA_GRPC_PORT", "-1")
+    monkeypatch.setenv("AMIRA_HTTP_PORT", "-1")
+    with pytest.raises(SettingsError, match=r"AMIRA_GRPC_PORT[\s\S]*AMIRA_HTTP_PORT"):
+        load_settings(tmp_path)
+
+
+def test_a_broken_file_is_refused(tmp_path):
+    (tmp_path / "config.toml").write_text("this is not toml")
+    with pytest.raises(SettingsError, match="does not parse"):
+        load_settings(tmp_path)
+
+
+def test_settings_cannot_be_changed(tmp_path):
+    settings = load_settings(tmp_path)
+    with pytest.raises(Exception, match="frozen"):
+        settings.grpc_port = 1
