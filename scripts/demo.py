@@ -41,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=3, help="how many of the bundled recordings to stream")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(soft_wrap=True)
     with (CLIPS / "clips.tsv").open(encoding="utf-8", newline="") as table:
         clips = list(csv.DictReader(table, delimiter="\t"))[: arguments.clips]
     with tempfile.TemporaryDirectory() as folder:
