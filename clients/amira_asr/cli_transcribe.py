@@ -57,7 +57,7 @@ def transcribe_files(
 def _deliver(path: Path, future: Future[Final], form: OutputFormat, output_dir: Path | None, *, several: bool) -> bool:
     """Write one transcript; return whether there was one."""
     try:
-        content = write(future.result(), form)
+        content = write(future.result(), form, str(path))
     except (AmiraError, AudioError) as error:
         print(f"amira-asr: {path}: {error}", file=sys.stderr)
         return False

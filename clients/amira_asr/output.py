@@ -25,12 +25,13 @@ class OutputFormat(str, Enum):
     VTT = "vtt"
 
 
-def write(transcript: Transcript, form: OutputFormat) -> str:
-    """Return the transcript in a format, without a newline at the end."""
+def write(transcript: Transcript, form: OutputFormat, source: str | None = None) -> str:
+    """Return the transcript in a format, without a newline at the end; JSON names its source."""
     if form is OutputFormat.TEXT:
         return transcript.text
     if form is OutputFormat.JSON:
-        return json.dumps(dataclasses.asdict(transcript), ensure_ascii=False)
+        named = {} if source is None else {"file": source}
+        return json.dumps({**named, **dataclasses.asdict(transcript)}, ensure_ascii=False)
     subtitles = pysubs2.SSAFile()
     for cue in cues(transcript.words):
         subtitles.append(
