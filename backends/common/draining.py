@@ -1,4 +1,6 @@
-"""Whether this server is about to stop. The launcher says so through a file, since Triton tells backends nothing.
+"""Refusing what is new when this server is about to stop.
+
+The launcher says so through a file, since Triton tells backends nothing.
 
 Triton's own graceful exit breaks ensembles: a request in flight fails at its next step ("scheduler for model has
 stopped accepting new inference requests"). So the launcher drains first: it makes the file, the first step of each
@@ -10,12 +12,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.sequences import SequenceError
+
 _DRAIN_FILE_VARIABLE = "AMIRA_DRAIN_FILE"
 
-REFUSAL = "server is stopping: it takes nothing new; use another server, or try again later"
 
-
-def is_draining() -> bool:
-    """Whether the launcher has asked for it; False where there is no launcher."""
+def refuse_when_draining() -> None:
+    """Raise SequenceError when the launcher has asked for it. Where there is no launcher, nothing is refused."""
     path = os.environ.get(_DRAIN_FILE_VARIABLE)
-    return path is not None and Path(path).exists()
+    if path is not None and Path(path).exists():
+        raise SequenceError("server is stopping: it takes nothing new; use another server, or try again later")

@@ -49,6 +49,7 @@ class SequenceTable(Generic[StateT]):
         *,
         idle_secs: float,
         capacity: int | None = None,
+        admit: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty table.
@@ -58,12 +59,14 @@ class SequenceTable(Generic[StateT]):
             free: releases what the state holds (cache slots); called exactly once for each created state.
             idle_secs: a sequence unused for longer than this is freed.
             capacity: most sequences at once; None for no limit.
+            admit: asked before every START; raises SequenceError to refuse it.
             clock: monotonic seconds; replaced in tests.
         """
         self._create = create
         self._free = free
         self._idle_secs = idle_secs
         self._capacity = capacity
+        self._admit = admit
         self._clock = clock
         self._live: OrderedDict[str, Sequence[StateT]] = OrderedDict()
 
@@ -76,7 +79,7 @@ class SequenceTable(Generic[StateT]):
         The caller asks for `sequence.failure` only on END; for any other request a failed sequence raises.
 
         Raises:
-            SequenceError: no ID; START beyond capacity; no such sequence; the sequence failed earlier.
+            SequenceError: no ID; START refused or beyond capacity; no such sequence; the sequence failed earlier.
         """
         if sequence_id in ("", "0"):
             raise SequenceError("correlation ID: none given; streaming requests need a non-empty, non-zero ID")
@@ -122,6 +125,8 @@ class SequenceTable(Generic[StateT]):
         return expired
 
     def _start(self, sequence_id: str) -> Sequence[StateT]:
+        if self._admit is not None:
+            self._admit()
         self.end(sequence_id)
         if self._capacity is not None and len(self._live) >= self._capacity:
             raise SequenceError(

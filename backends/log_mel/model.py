@@ -11,9 +11,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from common.draining import REFUSAL, is_draining
+from common.draining import refuse_when_draining
 from common.parameters import ModelConfig
-from common.sequences import SequenceError, SequenceTable
+from common.sequence_requests import Step, process_sequences
+from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from log_mel.audio import check_audio, check_sample_rate
 from log_mel.mel import Float32, LogMel
@@ -39,6 +40,7 @@ class TritonPythonModel:
             self._streaming.new_state,
             idle_secs=config.idle_secs,
             capacity=config.integer("max_concurrent_streams", 1),
+            admit=refuse_when_draining,
         )
         # Kept beside its metric: a metric whose family is gone raises.
         self._live_family = pb_utils.MetricFamily(
@@ -56,8 +58,7 @@ class TritonPythonModel:
         results: list[Outputs | Exception] = []
         for request in requests:
             try:
-                if is_draining():
-                    raise ValueError(REFUSAL)
+                refuse_when_draining()
                 check_sample_rate(request.parameters(), self._sample_rate)
                 audio = check_audio(request.array("AUDIO"))
                 if not 0 < len(audio) <= self._max_samples:
@@ -72,42 +73,38 @@ class TritonPythonModel:
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
-        self._sequences.expire()
-        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)
-        accepted: list[tuple[int, StreamState, Float32]] = []
-        for index, request in enumerate(requests):
-            try:
-                frames = self._accept(request)
-                if isinstance(frames, Window):
-                    results[index] = _outputs(frames)
-                else:
-                    accepted.append((index, *frames))
-            except ValueError as error:
-                self._sequences.fail(request.sequence_id, str(error))
-                results[index] = error
-        if accepted:
-            # One transform for the frames of all streams: the cost of NumPy calls is shared.
-            lengths = [len(frames) for _, _, frames in accepted]
-            features = self._mel.features(np.concatenate([frames for _, _, frames in accepted]))
-            for (index, state, _), part in zip(accepted, np.split(features, np.cumsum(lengths)[:-1]), strict=True):
-                results[index] = _outputs(self._streaming.complete(state, part, end=requests[index].end))
-        for request in requests:
-            if request.end:
-                self._sequences.end(request.sequence_id)
+        results = process_sequences(self._sequences, requests, self._windows)
         self._live.set(len(self._sequences))
         return results
 
-    def _accept(self, request: Request) -> tuple[StreamState, Float32] | Window:
-        """Check one chunk and add it to its stream; an END after a failure yields an empty window."""
-        if request.start and is_draining():
-            raise SequenceError(REFUSAL)
-        sequence = self._sequences.enter(request.sequence_id, start=request.start, end=request.end)
-        if sequence.failure is not None:
-            return self._streaming.empty_window()
+    def _windows(self, steps: list[Step[StreamState]]) -> list[Outputs | Exception]:
+        results: list[Outputs | Exception] = [_outputs(self._streaming.empty_window())] * len(steps)
+        accepted: list[int] = []
+        frames: list[Float32] = []
+        for index, step in enumerate(steps):
+            if step.releases:
+                continue
+            try:
+                frames.append(self._accept(step))
+                accepted.append(index)
+            except ValueError as error:
+                results[index] = error
+        if accepted:
+            # One transform for the frames of all streams: the cost of NumPy calls is shared.
+            features = self._mel.features(np.concatenate(frames))
+            parts = np.split(features, np.cumsum([len(part) for part in frames])[:-1])
+            for index, part in zip(accepted, parts, strict=True):
+                step = steps[index]
+                results[index] = _outputs(self._streaming.complete(step.sequence.state, part, end=step.request.end))
+        return results
+
+    def _accept(self, step: Step[StreamState]) -> Float32:
+        """Check one chunk, add it to its stream, and return the frames it completes. Raises ValueError."""
+        request = step.request
         check_sample_rate(request.parameters(), self._sample_rate)
         audio = check_audio(request.array("AUDIO"))
         self._streaming.check_length(len(audio), end=request.end)
-        return sequence.state, self._streaming.accept(sequence.state, audio, end=request.end)
+        return self._streaming.accept(step.sequence.state, audio, end=request.end)
 
 
 def _outputs(window: Window) -> Outputs:

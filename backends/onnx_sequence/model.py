@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from common.parameters import ModelConfig
+from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from onnx_sequence.caches import Array, CacheSlots, parse_states
@@ -70,37 +71,23 @@ class TritonPythonModel:
         return results
 
     def _process_sequences(self, requests: list[Request]) -> list[Outputs | Exception]:
-        self._sequences.expire()
-        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)
-        entered: list[int] = []
-        slots: dict[int, int] = {}
-        inputs: list[dict[str, Array]] = []
-        for index, request in enumerate(requests):
-            try:
-                sequence = self._sequences.enter(request.sequence_id, start=request.start, end=request.end)
-            except ValueError as error:
-                results[index] = error
-                continue
-            arrays = {name: request.array(name) for name in self._inputs}
-            if sequence.failure is not None:
-                # END of a failed sequence: inputs of length zero release the later steps and add no frames.
-                arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
-            entered.append(index)
-            slots[index] = sequence.state
-            inputs.append(arrays)
+        return process_sequences(self._sequences, requests, self._advance)
+
+    def _advance(self, steps: list[Step[int]]) -> list[Outputs | Exception]:
+        inputs = [{name: step.request.array(name) for name in self._inputs} for step in steps]
+        for index, step in enumerate(steps):
+            if step.releases:
+                # Inputs of length zero add no frames.
+                inputs[index] = {name: np.zeros_like(array) for name, array in inputs[index].items()}
+        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(steps)
         for group in group_by_shape(inputs):
-            members = [entered[position] for position in group]
             try:
-                parts = self._step(stack([inputs[position] for position in group]), [slots[index] for index in members])
+                slots = [steps[index].sequence.state for index in group]
+                parts = self._step(stack([inputs[index] for index in group]), slots)
             except Exception as error:  # as above; the caches of these sequences are unchanged
                 parts = [error] * len(group)
-                for index in members:
-                    self._sequences.fail(requests[index].sequence_id, str(error))
-            for index, part in zip(members, parts, strict=True):
+            for index, part in zip(group, parts, strict=True):
                 results[index] = part
-        for request in requests:
-            if request.end:
-                self._sequences.end(request.sequence_id)
         return results
 
     def _step(self, inputs: dict[str, Array], slots: list[int]) -> list[Outputs | Exception]:

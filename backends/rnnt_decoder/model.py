@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from common.parameters import ModelConfig
+from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from rnnt_decoder.greedy import GreedySearch
@@ -53,34 +54,21 @@ class TritonPythonModel:
         return [self._result(hypothesis, is_final=True) for hypothesis in hypotheses]
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
-        self._sequences.expire()
-        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)
-        hypotheses: dict[int, Hypothesis] = {}
-        healthy: list[int] = []
-        for index, request in enumerate(requests):
-            try:
-                sequence = self._sequences.enter(request.sequence_id, start=request.start, end=request.end)
-            except ValueError as error:
-                results[index] = error
-                continue
-            hypotheses[index] = sequence.state
-            if sequence.failure is None:
-                healthy.append(index)
+        return process_sequences(self._sequences, requests, self._extend)
+
+    def _extend(self, steps: list[Step[Hypothesis]]) -> list[Outputs | Exception]:
+        healthy = [step for step in steps if not step.releases]
+        failure: RuntimeError | None = None
         try:
-            self._decode([requests[index] for index in healthy], [hypotheses[index] for index in healthy])
-            failed = {}
+            self._decode([step.request for step in healthy], [step.sequence.state for step in healthy])
         except RuntimeError as error:
-            failed = dict.fromkeys(healthy, error)
-        for index, hypothesis in hypotheses.items():
-            request = requests[index]
-            result = failed.get(index) or self._result(hypothesis, is_final=request.end)
-            if isinstance(result, Exception):
-                self._sequences.fail(request.sequence_id, str(result))
-            results[index] = result
-        for request in requests:
-            if request.end:
-                self._sequences.end(request.sequence_id)
-        return results
+            failure = error
+        return [
+            failure
+            if failure is not None and not step.releases
+            else self._result(step.sequence.state, is_final=step.request.end)
+            for step in steps
+        ]
 
     def _decode(self, requests: list[Request], hypotheses: list[Hypothesis]) -> None:
         """Search the frames of several requests together, shorter ones padded."""
