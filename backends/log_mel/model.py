@@ -73,8 +73,10 @@ class TritonPythonModel:
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
+        before = len(self._sequences)
         results = process_sequences(self._sequences, requests, self._windows)
-        self._live.set(len(self._sequences))
+        if len(self._sequences) != before:  # each set is a round trip to the server process
+            self._live.set(len(self._sequences))
         return results
 
     def _windows(self, steps: list[Step[StreamState]]) -> list[Outputs | Exception]:
