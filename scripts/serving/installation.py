@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +29,14 @@ class TritonInstallation:
         python_backend: folder with the Python backend's library and utilities.
         python_stub: the stub process for this Python version; None where the backend brings its own.
         other_backends: folders of further backends (ONNX Runtime, TensorRT), container only.
-        library_folder: shared libraries that the binary and the stubs need; None where the system has them.
+        library_folders: shared libraries that the binary and the stubs need; none where the system has them.
     """
 
     binary: Path
     python_backend: Path
     python_stub: Path | None
     other_backends: tuple[Path, ...]
-    library_folder: Path | None
+    library_folders: tuple[Path, ...]
 
     def lay_out_backends(self, folder: Path) -> None:
         """Fill `folder` as a backend directory: Triton's own backends and links to ours."""
@@ -53,9 +55,8 @@ class TritonInstallation:
         """Return the environment of the server process: this Python first, its libraries found, BLAS not spinning."""
         environment = dict(os.environ)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-        if self.library_folder is not None:
-            paths = [str(self.library_folder), environment.get("LD_LIBRARY_PATH", "")]
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join(path for path in paths if path)
+        paths = [*map(str, self.library_folders), environment.get("LD_LIBRARY_PATH", "")]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(path for path in paths if path)
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.setdefault(variable, "1")
         return environment
@@ -70,7 +71,7 @@ def find_triton() -> TritonInstallation:
     if (CONTAINER_ROOT / "bin" / "tritonserver").exists():
         backends = CONTAINER_ROOT / "backends"
         others = tuple(item for item in sorted(backends.iterdir()) if item.is_dir() and item.name != "python")
-        return TritonInstallation(CONTAINER_ROOT / "bin" / "tritonserver", backends / "python", None, others, None)
+        return TritonInstallation(CONTAINER_ROOT / "bin" / "tritonserver", backends / "python", None, others, ())
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise TritonMissingError("no tritonserver found: run `make setup`, or use NVIDIA's Triton container")
@@ -83,5 +84,22 @@ def find_triton() -> TritonInstallation:
         raise TritonMissingError(
             f"nvidia-pytriton has no Python backend stub for Python {version}; it has {', '.join(available)}"
         )
-    libraries = package.parent / "nvidia_pytriton.libs"
+    libraries = (package.parent / "nvidia_pytriton.libs", *_python_library_folder(version))
     return TritonInstallation(root / "bin" / "tritonserver", root / "backends" / "python", stub, (), libraries)
+
+
+def _python_library_folder(version: str) -> list[Path]:
+    """Return the folder of this Python's shared library, which the stub loads; nothing where the system has it.
+
+    Raises:
+        TritonMissingError: there is no such library.
+    """
+    folder = Path(sysconfig.get_config_var("LIBDIR") or "")
+    if (folder / f"libpython{version}.so.1.0").exists():
+        return [folder]
+    if ctypes.util.find_library(f"python{version}") is None:
+        raise TritonMissingError(
+            f"Triton's Python backend needs libpython{version}.so.1.0, and this Python has none: install it (Debian: "
+            f"apt install libpython{version}) or use another Python (make PYTHON=... clean setup)"
+        )
+    return []
