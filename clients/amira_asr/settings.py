@@ -7,23 +7,28 @@ allowed. Names that the older AMIRA server had keep their meaning.
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-    YamlConfigSettingsSource,
-)
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource, YamlConfigSettingsSource
 
 _PREFIX = "AMIRA_"
 _TOML, _YAML = "config.toml", "config.yaml"
 
+
+def _check_endpoint(value: str) -> str:
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d+)", value)
+    if match is None or not 1 <= int(match[1]) <= 65535:
+        raise ValueError("should be host:port without a scheme, with a port from 1 to 65535, such as localhost:8001")
+    return value
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -36,9 +41,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    triton_endpoint: Annotated[str, Field(pattern=r"^[^\s:/]+:\d{1,5}$")] = Field(
-        "localhost:8001", description="host:port of Triton's gRPC service, for clients"
-    )
+    triton_endpoint: Endpoint = Field("localhost:8001", description="host:port of Triton's gRPC service, for clients")
     inference_timeout_secs: float = Field(10.0, gt=0, le=3600, description="longest wait of a client for one response")
     streaming_model_name: ModelName = Field("asr_streaming", description="the streaming ensemble")
     batch_model_name: ModelName = Field("asr_batch", description="the whole-utterance ensemble")
@@ -63,73 +66,80 @@ class Settings(BaseSettings):
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
 
 
-def load_settings(config_dir: Path | None = None) -> Settings:
+def load_settings(config_dir: Path | None = None, **given: object) -> Settings:
     """Read the settings.
 
     Args:
         config_dir: folder with config.toml and config.yaml, either of which may be missing; None for the current one.
+        given: settings by name, above all other sources: what a command line says. None counts as not given.
 
     Raises:
         SettingsError: an unknown key or variable, a wrong value, a file that does not parse.
     """
-    return _read(config_dir or Path.cwd())[0]
+    return _merge(_layers(config_dir or Path.cwd(), given))
 
 
 def render_settings(config_dir: Path | None = None) -> str:
     """Return the effective settings as TOML text, each with where it comes from. Raises SettingsError."""
-    settings, layers = _read(config_dir or Path.cwd())
+    layers = _layers(config_dir or Path.cwd(), {})
+    settings = _merge(layers)
     lines = []
     for name, field in Settings.model_fields.items():
-        origin = next((layer for layer, values in layers if name in values), "default")
         value = getattr(settings, name)
         shown = f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
-        lines.append(f"{shown}  # {origin}; {field.description}")
+        lines.append(f"{shown}  # {_origin(name, layers)}; {field.description}")
     return "\n".join(lines)
 
 
-def _read(config_dir: Path) -> tuple[Settings, list[tuple[str, dict[str, Any]]]]:
-    """Return the settings and the raw layers they were made of, highest first."""
+_Layers = list[tuple[str, dict[str, Any]]]
 
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the names are pydantic's
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                env_settings,
-                YamlConfigSettingsSource(settings_cls, config_dir / _YAML),
-                TomlConfigSettingsSource(settings_cls, config_dir / _TOML),
-            )
 
-    try:
-        layers = [
-            ("environment", _environment()),
-            (_YAML, YamlConfigSettingsSource(Settings, config_dir / _YAML)()),
-            (_TOML, TomlConfigSettingsSource(Settings, config_dir / _TOML)()),
-        ]
-    except Exception as error:  # the parsers of both formats raise types of their own
-        raise SettingsError(f"{config_dir}: {_TOML} or {_YAML} does not parse: {error}") from error
-    problems = [_unknown(key, layer) for layer, values in layers for key in values if key not in Settings.model_fields]
-    if problems:
-        raise SettingsError("\n".join(problems))
-    try:
-        return Layered(), layers
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(item, layers) for item in error.errors())) from error
+def _layers(config_dir: Path, given: dict[str, Any]) -> _Layers:
+    """Return the raw values of every source, highest first."""
+    return [
+        ("command line", {name: value for name, value in given.items() if value is not None}),
+        ("environment", _environment()),
+        (_YAML, _file(config_dir / _YAML, YamlConfigSettingsSource)),
+        (_TOML, _file(config_dir / _TOML, TomlConfigSettingsSource)),
+    ]
 
 
 def _environment() -> dict[str, str]:
     """Return the AMIRA_* variables by setting name; empty ones count as not set."""
     return {
-        name.removeprefix(_PREFIX).lower(): value
+        name[len(_PREFIX) :].lower(): value
         for name, value in os.environ.items()
-        if name.startswith(_PREFIX) and value
+        if name.upper().startswith(_PREFIX) and value
     }
+
+
+def _file(path: Path, source: type[YamlConfigSettingsSource | TomlConfigSettingsSource]) -> dict[str, Any]:
+    """Return what a file says, nothing where there is no file."""
+    try:
+        return dict(source(Settings, path)())
+    except Exception as error:  # the parsers of both formats raise types of their own
+        raise SettingsError(f"{path} does not parse as `setting = value` pairs: {error}") from error
+
+
+def _merge(layers: _Layers) -> Settings:
+    merged = {key: value for _, values in reversed(layers) for key, value in values.items()}
+    problems = [_unknown(key, layer) for layer, values in layers for key in values if key not in Settings.model_fields]
+    # pydantic would read true as 1.
+    problems += [
+        f"{_origin(key, layers)}: setting {key!r} is {value!r}; no setting is true or false"
+        for key, value in merged.items()
+        if isinstance(value, bool)
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(item, layers) for item in error.errors())) from error
+
+
+def _origin(name: str, layers: _Layers) -> str:
+    return next((layer for layer, values in layers if name in values), "default")
 
 
 def _unknown(key: str, layer: str) -> str:
@@ -139,13 +149,14 @@ def _unknown(key: str, layer: str) -> str:
     return f"{layer}: unknown setting {shown!r}; {hint}"
 
 
-def _explain(problem: Any, layers: list[tuple[str, dict[str, Any]]]) -> str:
+def _explain(problem: Any, layers: _Layers) -> str:
     name = str(problem["loc"][0])
-    layer = next((layer for layer, values in layers if name in values), "default")
+    layer = _origin(name, layers)
     shown = f"{_PREFIX}{name.upper()}" if layer == "environment" else name
-    allowed = str(problem["msg"]).removeprefix("Input ").removeprefix("should ")
-    return f"{layer}: setting {shown!r} is {problem['input']!r}; allowed: {allowed}"
+    expected = str(problem["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Value error, ")
+    return f"{layer}: setting {shown!r} is {problem['input']!r}; it {expected}"
 
 
 def _toml(value: object) -> str:
-    return str(value) if isinstance(value, (int, float)) else f'"{value}"'
+    # JSON strings are TOML strings, too.
+    return str(value) if isinstance(value, (int, float)) else json.dumps(str(value), ensure_ascii=False)

@@ -11,7 +11,7 @@ from amira_asr.settings import SettingsError, load_settings, render_settings
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("AMIRA_")]:
+    for name in [name for name in os.environ if name.upper().startswith("AMIRA_")]:
         monkeypatch.delenv(name)
 
 
@@ -51,10 +51,13 @@ def test_an_unknown_variable_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("AMIRA_MAX_CONCURRENT_STREAMS", "0", "'0'; allowed: be greater than or equal to 1"),
-        ("AMIRA_STREAM_TIMEOUT_SECS", "soon", "'soon'; allowed: be a valid number"),
-        ("AMIRA_PROFILE", "gpu", "'gpu'; allowed: be '', 'onnxruntime' or 'tensorrt'"),
-        ("AMIRA_TRITON_ENDPOINT", "http://localhost", "'http://localhost'"),
+        ("AMIRA_MAX_CONCURRENT_STREAMS", "0", "'0'; it should be greater than or equal to 1"),
+        ("AMIRA_STREAM_TIMEOUT_SECS", "soon", "'soon'; it should be a valid number"),
+        ("AMIRA_INFERENCE_TIMEOUT_SECS", "nan", "'nan'; it should be less than or equal to 3600"),
+        ("AMIRA_PROFILE", "gpu", "'gpu'; it should be '', 'onnxruntime' or 'tensorrt'"),
+        ("AMIRA_TRITON_ENDPOINT", "http://localhost", "'http://localhost'; it should be host:port"),
+        ("AMIRA_TRITON_ENDPOINT", "localhost:0", "'localhost:0'; it should be host:port"),
+        ("AMIRA_TRITON_ENDPOINT", "::1:8001", "'::1:8001'; it should be host:port"),
         ("AMIRA_GRPC_PORT", "70000", "less than or equal to 65535"),
         ("AMIRA_ENCODER_MODEL_NAME", "../etc", "'../etc'"),
     ],
@@ -74,10 +77,58 @@ def test_every_problem_is_told_at_once(tmp_path, monkeypatch):
         load_settings(tmp_path)
 
 
-def test_a_broken_file_is_refused(tmp_path):
-    (tmp_path / "config.toml").write_text("this is not toml")
-    with pytest.raises(SettingsError, match="does not parse"):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.toml", "this is not toml"),
+        ("config.yaml", "- a\n- list"),
+        ("config.yaml", "grpc_port: [1"),
+        ("config.yaml", "just text"),
+        ("config.yaml", "1: 2"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SettingsError, match=rf"{name} does not parse"):
         load_settings(tmp_path)
+
+
+def test_an_empty_file_says_nothing(tmp_path):
+    (tmp_path / "config.yaml").write_text("# nothing yet\n")
+    (tmp_path / "config.toml").write_text("")
+    assert load_settings(tmp_path) == load_settings(tmp_path / "elsewhere")
+
+
+def test_true_is_no_number(tmp_path):
+    (tmp_path / "config.yaml").write_text("max_concurrent_streams: yes\n")
+    with pytest.raises(SettingsError, match=r"config.yaml: setting 'max_concurrent_streams' is True"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("endpoint", ["[::1]:8001", "asr.example.org:443", "10.0.0.1:65535"])
+def test_endpoints(tmp_path, endpoint):
+    assert load_settings(tmp_path, triton_endpoint=endpoint).triton_endpoint == endpoint
+
+
+def test_what_is_given_beats_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIRA_TRITON_ENDPOINT", "a:1")
+    assert load_settings(tmp_path, triton_endpoint="b:2").triton_endpoint == "b:2"
+    assert load_settings(tmp_path, triton_endpoint=None).triton_endpoint == "a:1"
+    with pytest.raises(SettingsError, match="command line: setting 'grpc_port' is -1"):
+        load_settings(tmp_path, grpc_port=-1)
+
+
+def test_variables_in_lower_case_count_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("amira_grpc_port", "3")
+    assert "grpc_port = 3  # environment" in render_settings(tmp_path)
+
+
+def test_what_is_rendered_can_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIRA_VOCABULARY_PATH", 'odd "name" \\ here.txt')
+    (tmp_path / "config.toml").write_text(render_settings(tmp_path))
+    expected = load_settings(tmp_path)
+    monkeypatch.delenv("AMIRA_VOCABULARY_PATH")
+    assert load_settings(tmp_path) == expected
 
 
 def test_settings_cannot_be_changed(tmp_path):
