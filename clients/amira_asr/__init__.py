@@ -7,8 +7,8 @@ with AsrClient() as client:
         print(event.text)
 """
 
-from amira_asr.aio import AsyncAsrClient, StreamConnection
-from amira_asr.audio import AudioError, load_audio
+from amira_asr.aio import AsyncAsrClient
+from amira_asr.audio import load_audio
 from amira_asr.client import AsrClient
 from amira_asr.errors import (
     AmiraError,
@@ -26,7 +26,6 @@ __all__ = [
     "AmiraError",
     "AsrClient",
     "AsyncAsrClient",
-    "AudioError",
     "DeadlineExceeded",
     "Final",
     "InvalidAudio",
@@ -38,7 +37,6 @@ __all__ = [
     "ServerUnavailable",
     "Settings",
     "SettingsError",
-    "StreamConnection",
     "Token",
     "Transcript",
     "Word",

@@ -21,7 +21,13 @@ class Chunker:
     """Takes buffers of any length and rate, gives chunks of exactly `chunk_samples` at the model's rate."""
 
     def __init__(
-        self, chunk_samples: int, model_rate: int, *, sample_rate: int, sample_format: SampleFormat = "s16le"
+        self,
+        chunk_samples: int,
+        model_rate: int,
+        *,
+        sample_rate: int,
+        sample_format: SampleFormat = "s16le",
+        channels: int = 1,
     ) -> None:
         """Prepare.
 
@@ -31,16 +37,20 @@ class Chunker:
             sample_rate: rate of the buffers, Hz.
             sample_format: how bytes are to be read: 16-bit integers or 32-bit floats, little-endian. Arrays say it
                 themselves.
+            channels: interleaved channels of the buffers; they are averaged.
 
         Raises:
-            InvalidAudio: an impossible rate or an unknown format.
+            InvalidAudio: an impossible rate or number of channels, or an unknown format.
         """
         if not 1000 <= sample_rate <= 768_000:
             raise InvalidAudio(f"sample_rate is {sample_rate}; allowed: 1000 to 768000 Hz")
         if sample_format not in _BYTES:
             raise InvalidAudio(f"sample_format is {sample_format!r}; allowed: {', '.join(_BYTES)}")
+        if not 1 <= channels <= 64:
+            raise InvalidAudio(f"channels is {channels}; allowed: 1 to 64")
         self._chunk_samples = chunk_samples
         self._dtype = np.dtype(_BYTES[sample_format])
+        self._channels = channels
         self._odd = b""
         self._pending = np.zeros(0, np.float32)
         self._resampler = (
@@ -74,17 +84,31 @@ class Chunker:
             self._pending = np.concatenate([self._pending, samples])
 
     def _samples(self, buffer: Buffer) -> Float32:
+        """Return the samples of a buffer, [samples] float32, one channel."""
         if isinstance(buffer, np.ndarray):
             if buffer.ndim != 1 or buffer.dtype.kind not in "fi" or buffer.dtype.itemsize < 2:
                 raise InvalidAudio(
                     f"an audio array has shape {buffer.shape} and dtype {buffer.dtype}; "
-                    "allowed: one dimension (mono) of int16 or float samples"
+                    "allowed: one dimension (mono, or interleaved channels) of int16 or float samples"
                 )
-            return _to_float(buffer)
+            if len(buffer) % self._channels:
+                raise InvalidAudio(
+                    f"an audio array has {len(buffer)} samples; allowed: multiples of its {self._channels} channels"
+                )
+            return self._mono(buffer)
+        if not isinstance(buffer, (bytes, bytearray, memoryview)):
+            raise InvalidAudio(f"an audio buffer is of type {type(buffer).__name__}; allowed: bytes, arrays of samples")
         data = self._odd + bytes(buffer)
-        whole = len(data) // self._dtype.itemsize * self._dtype.itemsize
+        frame = self._dtype.itemsize * self._channels
+        whole = len(data) // frame * frame
         self._odd = data[whole:]
-        return _to_float(np.frombuffer(data[:whole], self._dtype))
+        return self._mono(np.frombuffer(data[:whole], self._dtype))
+
+    def _mono(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> Float32:
+        floats = _to_float(samples)
+        if self._channels > 1:
+            floats = floats.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+        return floats
 
 
 def _to_float(samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> Float32:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
+import threading
+from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from amira_asr.audio import MODEL_SAMPLE_RATE, AudioError
+from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.cli_stream import StreamView, audio_source
-from amira_asr.cli_transcribe import transcribe_files
+from amira_asr.cli_transcribe import plan, transcribe_files
 from amira_asr.client import AsrClient
 from amira_asr.errors import AmiraError
 from amira_asr.output import OutputFormat
-from amira_asr.settings import Settings, SettingsError, load_settings, render_settings
+from amira_asr.settings import SettingsError, load_settings, render_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Endpoint = Annotated[Optional[str], typer.Option(help="host:port of Triton's gRPC service")]  # noqa: UP045  typer, 3.10
 ConfigDir = Annotated[Path, typer.Option(help="folder with config.toml and config.yaml")]
 HERE = Path()
+
+
+class PcmFormat(str, Enum):
+    """Raw samples: 16-bit integers or 32-bit floats, little-endian."""
+
+    S16LE = "s16le"
+    F32LE = "f32le"
 
 
 @app.callback(invoke_without_command=True)
@@ -45,14 +57,17 @@ def config(config_dir: ConfigDir = HERE) -> None:
 @app.command()
 def models(endpoint: Endpoint = None, config_dir: ConfigDir = HERE) -> None:
     """Show the recognisers of the server."""
-    settings = _settings(endpoint, config_dir)
-    table = Table("name", "version", "kind", "sample rate", "chunk", "longest recording")
+    settings = load_settings(config_dir, triton_endpoint=endpoint)
+    table = Table("name", box=None, pad_edge=False)
+    for column in ("version", "ready", "kind", "rate", "chunk", "longest"):
+        table.add_column(column, no_wrap=True)
     with AsrClient(settings) as client:
         for model in client.models():
-            limit = "unlimited" if model.max_audio_secs is None else f"{model.max_audio_secs:g} s (longer is split)"
+            limit = "unlimited" if model.max_audio_secs is None else f"{model.max_audio_secs:g} s, then split"
             kind = "streaming" if model.streaming else "batch"
             chunk = f"{model.chunk_ms:g} ms" if model.streaming else "-"
-            table.add_row(model.name, model.version, kind, f"{model.sample_rate} Hz", chunk, limit)
+            ready = "yes" if model.ready else "no"
+            table.add_row(model.name, model.version, ready, kind, f"{model.sample_rate} Hz", chunk, limit)
     Console().print(table)
 
 
@@ -67,50 +82,68 @@ def stream(
     stats: Annotated[bool, typer.Option("--stats", help="print latencies at the end")] = False,
     rate: Annotated[int, typer.Option(help="sample rate of raw PCM, Hz")] = MODEL_SAMPLE_RATE,
     channels: Annotated[int, typer.Option(min=1, max=64, help="channels of raw PCM")] = 1,
-    pcm_format: Annotated[str, typer.Option("--format", help="of raw PCM: s16le or f32le")] = "s16le",
+    pcm_format: Annotated[PcmFormat, typer.Option("--format", help="of raw PCM")] = PcmFormat.S16LE,
 ) -> None:
-    """Recognise speech while it comes: partial text grows on one line, then the final text."""
-    settings = _settings(endpoint, config_dir)
-    audio = audio_source(source, paced=not fast, rate=rate, channels=channels, pcm_format=pcm_format)
-    view = StreamView(as_json=as_json)
-    with AsrClient(settings) as client:
-        for event in client.stream(audio):
+    """Recognise speech while it comes: partial text grows on one line, then the final text.
+
+    Ctrl+C ends the audio; the final text still comes. Twice stops at once.
+    """
+    settings = load_settings(config_dir, triton_endpoint=endpoint)
+    audio = audio_source(source, _stop_on_interrupt(), paced=not fast)
+    raw = source == "-"
+    with AsrClient(settings) as client, StreamView(as_json=as_json) as view:
+        for event in client.stream(
+            audio,
+            sample_rate=rate if raw else MODEL_SAMPLE_RATE,
+            sample_format=pcm_format.value,
+            channels=channels if raw else 1,
+        ):
             view.show(event)
     if stats:
         print(view.statistics(), file=sys.stderr)
 
 
+def _stop_on_interrupt() -> threading.Event:
+    """Return what the first Ctrl+C sets; the second one interrupts."""
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
 @app.command()
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="audio files")],
+    files: Annotated[list[str], typer.Argument(help="audio files, folders of them, patterns such as '*.mp3'")],
     *,
     endpoint: Endpoint = None,
     config_dir: ConfigDir = HERE,
     output_format: Annotated[OutputFormat, typer.Option("--format", help="of the transcripts")] = OutputFormat.TEXT,
     output_dir: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="write FILE.<format> there instead of to standard output"),
+        typer.Option(help="write one file per recording there, not to standard output"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="files at a time")] = 4,
 ) -> None:
     """Recognise whole recordings, several at a time. A file that fails does not stop the others."""
-    failed = transcribe_files(_settings(endpoint, config_dir), files, output_format, output_dir, workers)
-    if failed:
+    settings = load_settings(config_dir, triton_endpoint=endpoint)
+    try:
+        jobs = plan(files, output_format, output_dir)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if asyncio.run(transcribe_files(settings, jobs, output_format, workers)):
         raise typer.Exit(1)
-
-
-def _settings(endpoint: str | None, config_dir: Path) -> Settings:
-    settings = load_settings(config_dir)
-    if endpoint is None:
-        return settings
-    return Settings.model_validate({**settings.model_dump(), "triton_endpoint": endpoint})
 
 
 def main() -> None:
     """Run the command; an expected error is one line on standard error, and exit status 1."""
     try:
         app()
-    except (AmiraError, AudioError, SettingsError) as error:
+    except (AmiraError, SettingsError) as error:
         print(f"amira-asr: {error}", file=sys.stderr)
         partial = error.partial if isinstance(error, AmiraError) else None
         if partial is not None and partial.text:

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from typing import cast
+from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from amira_asr.audio import MODEL_SAMPLE_RATE, AudioError, Float32, PcmFormat, decode_stream
+from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, decode_stream
 from amira_asr.chunker import Buffer
 from amira_asr.events import Final, Transcript
 from amira_asr.microphone import record
 
+_READ_BYTES = 65536
 
-def audio_source(source: str, *, paced: bool, rate: int, channels: int, pcm_format: str) -> Iterator[Buffer]:
-    """Return the buffers of a file, of standard input ("-"), or of the microphone ("mic").
+
+def audio_source(source: str, stop: threading.Event, *, paced: bool) -> Iterator[Buffer]:
+    """Yield the buffers of a file, of standard input ("-"), or of the microphone ("mic"), until `stop` is set.
 
     Raises:
-        AudioError: an unknown PCM format; later, audio that cannot be decoded.
+        AmiraError: audio that cannot be decoded; no microphone.
     """
     if source == "mic":
-        return record()
-    if source == "-":
-        if pcm_format not in ("s16le", "f32le"):
-            raise AudioError(f"--format is {pcm_format!r}; allowed: s16le, f32le")
-        pcm = cast("PcmFormat", pcm_format)
-        return decode_stream(sys.stdin.buffer, pcm=pcm, pcm_rate=rate, pcm_channels=channels)
-    decoded = decode_stream(source)
-    return _paced(decoded) if paced else decoded
+        buffers: Iterator[Buffer] = record()
+    elif source == "-":
+        buffers = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")  # what there is, without waiting for more
+    else:
+        decoded = decode_stream(source)
+        buffers = _paced(decoded) if paced else decoded
+    for buffer in buffers:
+        if stop.is_set():
+            return
+        yield buffer
 
 
 def _paced(buffers: Iterator[Float32]) -> Iterator[Float32]:
@@ -47,39 +53,56 @@ def _paced(buffers: Iterator[Float32]) -> Iterator[Float32]:
 
 
 class StreamView:
-    """Shows events as they come: one growing line, or JSON lines."""
+    """Shows events as they come: one growing line, or JSON lines. A context manager that leaves the terminal clean."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+        # Partials go to the terminal of standard error, so that a pipe gets the final text alone.
+        self._console = Console(stderr=True)
         self._live: Live | None = None
+        if self._console.is_terminal and not as_json:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._as_json = as_json
         self._latencies: list[float] = []
-        self._final_ms = 0.0
+
+    def __enter__(self) -> StreamView:
+        """Begin to show."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the line."""
+        if self._live is not None:
+            self._live.stop()
 
     def show(self, event: Transcript) -> None:
         """Show one event."""
         final = isinstance(event, Final)
         self._latencies.append(event.latency_ms)
-        self._final_ms = event.latency_ms
         if self._as_json:
             kind = {"type": "final" if final else "partial"}
             print(json.dumps({**kind, **dataclasses.asdict(event)}, ensure_ascii=False), flush=True)
-            return
-        if self._live is None:
-            # Partials go to the terminal of standard error, so that a pipe gets the final text alone.
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        self._live.update(Text(event.text), refresh=True)
-        if final:
-            self._live.stop()
+        elif final:
+            if self._live is not None:
+                self._live.stop()
             print(event.text, flush=True)
+        elif self._live is not None:
+            self._live.update(Text(last_words(event.text, self._console.width)), refresh=True)
 
     def statistics(self) -> str:
         """Return the latencies in one line."""
         if not self._latencies:
             return "no chunk was answered"
         ordered = sorted(self._latencies)
-        p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+        p95 = ordered[round(0.95 * (len(ordered) - 1))]
         return (
             f"{len(ordered)} chunks, latency p50 {statistics.median(ordered):.0f} ms, p95 {p95:.0f} ms; "
-            f"final {self._final_ms:.0f} ms after the end of the audio"
+            f"final {self._latencies[-1]:.0f} ms after the end of the audio"
         )
+
+
+def last_words(text: str, width: int) -> str:
+    """Return the end of a text that fits into one line."""
+    return text if len(text) < width else "…" + text[-(width - 2) :]

@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
+import asyncio
+import glob
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from amira_asr.audio import AudioError
-from amira_asr.client import AsrClient
+from amira_asr.aio import AsyncAsrClient
 from amira_asr.errors import AmiraError
-from amira_asr.events import Final
 from amira_asr.output import OutputFormat, write
 from amira_asr.settings import Settings
 
+_AUDIO_SUFFIXES = {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"}
 
-def transcribe_files(
-    settings: Settings, files: Sequence[Path], form: OutputFormat, output_dir: Path | None, workers: int
-) -> int:
-    """Recognise files and write the transcripts in the order of the files.
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to transcribe.
+
+    Attributes:
+        source: the audio file.
+        target: file to write; None for standard output.
+    """
+
+    source: Path
+    target: Path | None
+
+
+def plan(names: Sequence[str], form: OutputFormat, output_dir: Path | None) -> list[Job]:
+    """Return what is to be done, in order.
 
     Args:
-        settings: where the server is.
-        files: audio files.
+        names: files, folders (all audio below them) and glob patterns.
         form: of the transcripts.
-        output_dir: folder for one file each; None writes to standard output.
-        workers: files at a time.
+        output_dir: folder for one file each; None for standard output.
+
+    Raises:
+        ValueError: a folder without audio; transcripts would overwrite each other; several subtitle files would run
+            together.
+    """
+    sources = [path for name in names for path in _expand(name)]
+    if output_dir is None:
+        if len(sources) > 1 and form in (OutputFormat.SRT, OutputFormat.VTT):
+            raise ValueError(f"{len(sources)} recordings as {form.value} need --output-dir: one subtitle file each")
+        return [Job(source, None) for source in sources]
+    jobs = [Job(source, output_dir / (source.stem + form.extension)) for source in sources]
+    [(target, count)] = Counter(job.target for job in jobs).most_common(1)
+    if count > 1:
+        clashing = ", ".join(str(job.source) for job in jobs if job.target == target)
+        raise ValueError(f"{target} would hold the transcripts of {count} recordings: {clashing}")
+    return jobs
+
+
+def _expand(name: str) -> list[Path]:
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO_SUFFIXES and file.is_file())
+        if not files:
+            raise ValueError(f"{path} holds no audio files ({', '.join(sorted(_AUDIO_SUFFIXES))})")
+        return files
+    if path.exists():
+        return [path]
+    # A name that matches nothing stays: it is reported as missing.
+    return [Path(match) for match in sorted(glob.glob(name, recursive=True))] or [path]  # noqa: PTH207  may be absolute
+
+
+async def transcribe_files(settings: Settings, jobs: Sequence[Job], form: OutputFormat, workers: int) -> int:
+    """Transcribe recordings, `workers` at a time. Files are written at once, standard output in order at the end.
 
     Returns:
-        How many files failed; each is named on standard error with the reason.
+        How many failed; each is named on standard error with the reason.
     """
-    if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
     progress = Progress(
         TextColumn("transcribing"),
         BarColumn(),
@@ -42,29 +85,37 @@ def transcribe_files(
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,
     )
-    with AsrClient(settings) as client, ThreadPoolExecutor(workers) as pool, progress:
-        futures = [pool.submit(client.transcribe, path) for path in files]
-        bar = progress.add_task("files", total=len(files))
-        for _ in as_completed(futures):
-            progress.advance(bar)
-    return sum(
-        not _deliver(path, future, form, output_dir, several=len(files) > 1)
-        for path, future in zip(files, futures, strict=True)
-    )
+    bar = progress.add_task("files", total=len(jobs))
+    turn = asyncio.Semaphore(workers)
+    async with AsyncAsrClient(settings) as client:
+
+        async def do(job: Job) -> str:
+            try:
+                async with turn:
+                    content = write(await client.transcribe(job.source), form, str(job.source))
+                if job.target is not None:
+                    job.target.parent.mkdir(parents=True, exist_ok=True)
+                    job.target.write_text(content + "\n", encoding="utf-8")
+                return content
+            finally:
+                progress.advance(bar)
+
+        with progress:
+            results = await asyncio.gather(*map(do, jobs), return_exceptions=True)
+    return sum(not _report(job, result, form, several=len(jobs) > 1) for job, result in zip(jobs, results, strict=True))
 
 
-def _deliver(path: Path, future: Future[Final], form: OutputFormat, output_dir: Path | None, *, several: bool) -> bool:
-    """Write one transcript; return whether there was one."""
-    try:
-        content = write(future.result(), form, str(path))
-    except (AmiraError, AudioError) as error:
-        print(f"amira-asr: {path}: {error}", file=sys.stderr)
+def _report(job: Job, result: str | BaseException, form: OutputFormat, *, several: bool) -> bool:
+    """Print one transcript, or why there is none; return whether there is one."""
+    if isinstance(result, (AmiraError, OSError)):
+        reason = str(result)
+        shown = reason if reason.startswith(str(job.source)) else f"{job.source}: {reason}"
+        print(f"amira-asr: {shown}", file=sys.stderr)
         return False
-    if output_dir is not None:
-        (output_dir / f"{path.stem}.{form.value}").write_text(content + "\n", encoding="utf-8")
-    elif several and form is OutputFormat.TEXT:
-        print(f"{path}\t{content}")
-    else:
-        print(content)
+    if isinstance(result, BaseException):
+        raise result
+    if job.target is None:
+        print(f"{job.source}\t{result}" if several and form is OutputFormat.TEXT else result)
     return True

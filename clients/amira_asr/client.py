@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,21 +13,31 @@ from typing import Any, TypeVar
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.chunker import Buffer, SampleFormat
+from amira_asr.errors import ServerUnavailable
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.settings import Settings
 
 _T = TypeVar("_T")
+_Events = AsyncGenerator[Partial | Final, None]
+
+# How long an interrupted call may take to say goodbye to the server.
+_INTERRUPT_SECS = 3.0
 
 
 class AsrClient:
     """Talks to one server. Use it as a context manager; its methods may be called from several threads at once."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        """Prepare; nothing is sent yet."""
+        """Prepare; nothing is sent yet. As `AsyncAsrClient`."""
+        self._open: set[_Events] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="amira-asr", daemon=True)
         self._thread.start()
-        self._client = self._run(_make(settings))
+        try:
+            self._client = self._run(_make(settings))
+        except BaseException:
+            self._stop()
+            raise
 
     def __enter__(self) -> AsrClient:
         """Return the client."""
@@ -39,13 +50,10 @@ class AsrClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread. May be called twice."""
-        if self._loop.is_closed():
-            return
-        self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """End the streams still open, close the connection, end the thread. May be called twice."""
+        if not self._loop.is_closed():
+            self._run(self._shut_down())
+            self._stop()
 
     def is_ready(self) -> bool:
         """Whether the server and all its models are ready; False when there is no server."""
@@ -61,25 +69,78 @@ class AsrClient:
         *,
         sample_rate: int = MODEL_SAMPLE_RATE,
         sample_format: SampleFormat = "s16le",
+        channels: int = 1,
     ) -> Iterator[Partial | Final]:
-        """Recognise audio while it comes; as `AsyncAsrClient.stream`."""
-        connection = self._run(self._client.open_stream(sample_rate=sample_rate, sample_format=sample_format))
+        """Recognise audio while it comes; as `AsyncAsrClient.stream`. The audio is iterated in a thread of its own."""
+        events = self._client.stream(audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels)
+        self._open.add(events)
         try:
-            for buffer in audio:
-                yield from self._run(connection.send(buffer))
-            yield from self._run(connection.finish())
+            while (event := self._run(_next(events))) is not None:
+                yield event
         finally:
-            self._run(connection.close())
+            self._open.discard(events)
+            self._abandon(events)
 
     def transcribe(
-        self, audio: str | Path | Buffer, *, sample_rate: int = MODEL_SAMPLE_RATE, sample_format: SampleFormat = "s16le"
+        self,
+        audio: str | Path | Buffer,
+        *,
+        sample_rate: int = MODEL_SAMPLE_RATE,
+        sample_format: SampleFormat = "s16le",
+        channels: int = 1,
     ) -> Final:
         """Recognise a whole recording; as `AsyncAsrClient.transcribe`."""
-        return self._run(self._client.transcribe(audio, sample_rate=sample_rate, sample_format=sample_format))
+        return self._run(
+            self._client.transcribe(audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels)
+        )
 
     def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        """Run a coroutine in the client's thread and wait for it."""
+        if self._loop.is_closed():
+            call.close()
+            raise ServerUnavailable("this client is closed: make a new one")
+        done = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_marked(call, done), self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            done.wait(_INTERRUPT_SECS)
+            raise
+
+    def _abandon(self, events: _Events) -> None:
+        """End a stream. Garbage collection may call this in the client's own thread, which must not wait for itself."""
+        if threading.current_thread() is self._thread:
+            self._loop.create_task(events.aclose())
+        elif not self._loop.is_closed():
+            self._run(events.aclose())
+
+    async def _shut_down(self) -> None:
+        for events in list(self._open):
+            with contextlib.suppress(RuntimeError):  # another thread is waiting for its next event
+                await events.aclose()
+        await self._client.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 async def _make(settings: Settings | None) -> AsyncAsrClient:
     return AsyncAsrClient(settings)
+
+
+async def _marked(call: Coroutine[Any, Any, _T], done: threading.Event) -> _T:
+    try:
+        return await call
+    finally:
+        done.set()
+
+
+async def _next(events: _Events) -> Partial | Final | None:
+    return await anext(events, None)

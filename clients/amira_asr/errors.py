@@ -47,7 +47,7 @@ class SequenceLost(AmiraError):
 
 
 class InvalidAudio(AmiraError):
-    """The audio is not what the model takes."""
+    """The audio cannot be decoded, or is not what the model takes."""
 
 
 class ServerError(AmiraError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WORD_START = "▁"
+WORD_START = "▁"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ def words_of(tokens: Sequence[Token], frame_secs: float) -> tuple[Word, ...]:
     """Group tokens to words at the pieces that begin with "▁"."""
     groups: list[list[Token]] = []
     for token in tokens:
-        if token.text.startswith(_WORD_START) or not groups:
+        if token.text.startswith(WORD_START) or not groups:
             groups.append([])
         groups[-1].append(token)
     words = (
         Word(
-            text="".join(token.text for token in group).replace(_WORD_START, ""),
+            text="".join(token.text for token in group).replace(WORD_START, ""),
             start_secs=group[0].time_secs,
             end_secs=group[-1].time_secs + frame_secs,
             confidence=min(token.confidence for token in group),

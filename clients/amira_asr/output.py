@@ -17,12 +17,17 @@ _PAUSE_SECS = 1.0
 
 
 class OutputFormat(str, Enum):
-    """How a transcript is written; the value is the file extension, too."""
+    """How a transcript is written."""
 
-    TEXT = "txt"
+    TEXT = "text"
     JSON = "json"
     SRT = "srt"
     VTT = "vtt"
+
+    @property
+    def extension(self) -> str:
+        """Ending of the names of files in this format."""
+        return ".txt" if self is OutputFormat.TEXT else f".{self.value}"
 
 
 def write(transcript: Transcript, form: OutputFormat, source: str | None = None) -> str:

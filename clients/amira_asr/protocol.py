@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from grpc.aio import AioRpcError
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
@@ -20,14 +21,18 @@ from amira_asr.errors import (
     ServerFull,
     ServerUnavailable,
 )
-from amira_asr.events import Final, Partial, ServerModel, Token, Transcript, words_of
+from amira_asr.events import Final, Partial, ServerModel, Token, words_of
 
 _OUTPUTS = ["TRANSCRIPT", "IS_FINAL", "TOKENS", "TOKEN_TEXTS", "TOKEN_TIMES", "TOKEN_LOG_PROBS", "AUDIO_PROCESSED"]
 _LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
 _STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"server full")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
-_DOWN = re.compile(r"UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset", re.IGNORECASE)
+# "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.
+_DOWN = re.compile(
+    "UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class ModelFormat:
     chunk_samples: int
     frame_secs: float
     max_audio_secs: float | None
+
+    @property
+    def chunk_secs(self) -> float:
+        """Duration of a chunk."""
+        return self.chunk_samples / self.sample_rate
 
 
 def read_format(config: dict[str, Any]) -> ModelFormat | None:
@@ -68,7 +78,7 @@ def describe(name: str, version: str, form: ModelFormat, *, ready: bool) -> Serv
         ready=ready,
         streaming=form.max_audio_secs is None,
         sample_rate=form.sample_rate,
-        chunk_ms=form.chunk_samples / form.sample_rate * 1e3,
+        chunk_ms=form.chunk_secs * 1e3,
         max_audio_secs=form.max_audio_secs,
     )
 
@@ -78,6 +88,18 @@ def inputs(audio: Float32) -> list[grpc.InferInput]:
     tensor = grpc.InferInput("AUDIO", [1, len(audio)], "FP32")
     tensor.set_data_from_numpy(np.ascontiguousarray(audio[None], np.float32))
     return [tensor]
+
+
+def chunk_request(model: str, sequence_id: str, chunk: Float32, *, start: bool, end: bool) -> dict[str, Any]:
+    """Return one request of a gRPC stream, as `stream_infer` takes it."""
+    return {
+        "model_name": model,
+        "inputs": inputs(chunk),
+        "outputs": outputs(),
+        "sequence_id": sequence_id,
+        "sequence_start": start,
+        "sequence_end": end,
+    }
 
 
 def outputs() -> list[grpc.InferRequestedOutput]:
@@ -104,9 +126,12 @@ def read_transcript(result: grpc.InferResult, frame_secs: float, latency_ms: flo
     )
 
 
-def to_error(error: InferenceServerException, endpoint: str, partial: Transcript | None = None) -> AmiraError:
+def to_error(error: InferenceServerException | AioRpcError, endpoint: str) -> AmiraError:
     """Turn an error of Triton or gRPC into one of ours."""
-    status, message = str(error.status() or ""), str(error.message())
+    if isinstance(error, AioRpcError):  # tritonclient lets it through when the connection of a stream breaks
+        status, message = str(error.code()), str(error.details())
+    else:
+        status, message = str(error.status() or ""), str(error.message())
     # In an ensemble Triton puts the failing step in front; ours is the rest.
     message = re.sub(r"^in ensemble '[^']*', ", "", message)
     kind: type[AmiraError] = ServerError
@@ -122,4 +147,12 @@ def to_error(error: InferenceServerException, endpoint: str, partial: Transcript
         kind, message = ServerUnavailable, f"no server at {endpoint}: start it, or check the endpoint ({message})"
     elif _AUDIO.search(message):
         kind = InvalidAudio
-    return kind(message, partial)
+    return kind(message)
+
+
+def too_late(endpoint: str, seconds: float) -> DeadlineExceeded:
+    """Return the error for a response that did not come."""
+    return DeadlineExceeded(
+        f"{endpoint} did not answer within {seconds:g} s; "
+        "raise inference_timeout_secs, or look at the load of the server"
+    )

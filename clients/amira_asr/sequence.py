@@ -1,0 +1,116 @@
+"""One sequence on the server, over a gRPC stream of its own, so that proxies keep it on one server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from grpc.aio import AioRpcError
+from tritonclient.grpc import aio
+from tritonclient.utils import InferenceServerException
+
+from amira_asr import protocol
+from amira_asr.audio import Float32
+from amira_asr.errors import AmiraError, ServerUnavailable
+from amira_asr.events import Final, Partial
+from amira_asr.settings import Settings
+
+# Hides the way to the server and back, without piling up work there.
+_AHEAD = 8
+_GOODBYE_SECS = 1.0
+
+
+class ServerSequence:
+    """Chunks in, one event for each of them out, in order. Nothing is sent before the first chunk."""
+
+    def __init__(self, triton: aio.InferenceServerClient, settings: Settings, form: protocol.ModelFormat) -> None:
+        self._settings = settings
+        self._format = form
+        self._id = str(uuid.uuid4())  # never a counter: two clients would collide
+        self._requests: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._responses = triton.stream_infer(self._outgoing())
+        self._reading: asyncio.Task[Any] | None = None
+        self._sent: deque[float] = deque()  # when the chunks without a response were sent
+        self._begun = self._ended = self._confirmed = self._broken = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many chunks have no response yet."""
+        return len(self._sent)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be sent: only one until the server has accepted the sequence, then a few ahead."""
+        return len(self._sent) < (_AHEAD if self._confirmed else 1)
+
+    def send(self, chunk: Float32, *, end: bool) -> None:
+        """Send a chunk, the last one with `end`."""
+        request = protocol.chunk_request(
+            self._settings.streaming_model_name, self._id, chunk, start=not self._begun, end=end
+        )
+        self._begun, self._ended = True, end
+        self._sent.append(time.perf_counter())
+        self._requests.put_nowait(request)
+
+    async def receive(self) -> Partial | Final:
+        """Wait for the next response. Raises AmiraError."""
+        return await self._receive(self._settings.inference_timeout_secs)
+
+    async def collect(self) -> Partial | Final | None:
+        """End the sequence; return the latest that it still says, if anything.
+
+        After an error it accepts only END, whose response has what was recognised before the error.
+        """
+        if not self._begun or self._broken:
+            return None
+        if not self._ended:
+            self.send(np.zeros(0, np.float32), end=True)
+        latest = None
+        deadline = time.perf_counter() + _GOODBYE_SECS
+        while self._sent and not self._broken and (left := deadline - time.perf_counter()) > 0:
+            with contextlib.suppress(AmiraError):
+                latest = await self._receive(left)
+        self._broken = self._broken or bool(self._sent)  # what has not come by now is not waited for again
+        return latest
+
+    async def close(self) -> None:
+        """Give the place on the server back, if the sequence still holds one, and hang up."""
+        if not self._ended or self._sent:
+            await self.collect()
+        self._requests.put_nowait(None)
+        self._responses.cancel()
+        if self._reading is not None:
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _receive(self, timeout_secs: float) -> Partial | Final:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._responses))
+        # Not wait_for: to cancel a read is to cancel the gRPC stream, and with it an END on its way.
+        await asyncio.wait({self._reading}, timeout=timeout_secs)
+        endpoint = self._settings.triton_endpoint
+        if not self._reading.done():
+            raise protocol.too_late(endpoint, timeout_secs)
+        reading, self._reading = self._reading, None
+        try:
+            result, error = reading.result()
+        except (StopAsyncIteration, asyncio.CancelledError) as closed:  # the reading was cancelled, not the caller
+            self._broken = True
+            raise ServerUnavailable(f"{endpoint} closed the stream") from closed
+        except (InferenceServerException, AioRpcError) as broken:
+            self._broken = True
+            raise protocol.to_error(broken, endpoint) from broken
+        sent = self._sent.popleft()
+        if error is not None:
+            raise protocol.to_error(error, endpoint) from error
+        self._confirmed = True
+        return protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)
+
+    async def _outgoing(self) -> AsyncIterator[dict[str, Any]]:
+        while (request := await self._requests.get()) is not None:
+            yield request

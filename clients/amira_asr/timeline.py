@@ -1,0 +1,46 @@
+"""Transcripts of consecutive pieces of audio: joined, and cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from amira_asr.events import WORD_START, Transcript
+
+_TranscriptT = TypeVar("_TranscriptT", bound=Transcript)
+
+
+def append(earlier: Transcript, start_secs: float, later: _TranscriptT) -> _TranscriptT:
+    """Join two transcripts to one of the kind of the later one, whose audio starts at `start_secs`.
+
+    Latencies add up.
+    """
+    tokens = (replace(token, time_secs=token.time_secs + start_secs) for token in later.tokens)
+    words = (
+        replace(word, start_secs=word.start_secs + start_secs, end_secs=word.end_secs + start_secs)
+        for word in later.words
+    )
+    return replace(
+        later,
+        text=" ".join(part.text for part in (earlier, later) if part.text),
+        tokens=(*earlier.tokens, *tokens),
+        words=(*earlier.words, *words),
+        audio_secs=start_secs + later.audio_secs,
+        latency_ms=earlier.latency_ms + later.latency_ms,
+    )
+
+
+def before(transcript: Transcript, seconds: float) -> Transcript:
+    """Return the words that start before a moment, whole, as the transcript of the audio until then."""
+    tokens = transcript.tokens
+    later_words = (
+        index for index, token in enumerate(tokens) if token.time_secs >= seconds and token.text.startswith(WORD_START)
+    )
+    words = tuple(word for word in transcript.words if word.start_secs < seconds)
+    return Transcript(
+        text=" ".join(word.text for word in words),
+        tokens=tokens[: next(later_words, len(tokens))],
+        words=words,
+        audio_secs=seconds,
+        latency_ms=0.0,
+    )

@@ -1,0 +1,329 @@
+"""Streams: order, backpressure, replay after a loss, what is kept after an error, places given back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amira_asr import (
+    AsyncAsrClient,
+    DeadlineExceeded,
+    Final,
+    InvalidAudio,
+    Partial,
+    SequenceLost,
+    ServerError,
+    ServerFull,
+    ServerUnavailable,
+    Settings,
+    Token,
+)
+from amira_asr.events import words_of
+from amira_asr.history import Chunk, History
+from amira_asr.timeline import append, before
+from tests.client.fake_triton import CHUNK, FakeTriton, chunk, serving, words
+
+TIMEOUT_SECS = 1.0
+
+
+@pytest.fixture
+async def triton():
+    return FakeTriton()
+
+
+@pytest.fixture
+async def client(triton):
+    async with serving(triton) as endpoint:
+        settings = Settings(triton_endpoint=endpoint, inference_timeout_secs=TIMEOUT_SECS)
+        async with AsyncAsrClient(settings) as client:
+            yield client
+
+
+async def recognise(client, audio):
+    return [event async for event in client.stream(audio)]
+
+
+async def test_one_event_for_every_chunk_in_order(client, triton):
+    audio = np.concatenate([chunk(level) for level in range(1, 31)])
+    events = await recognise(client, np.array_split(audio, 7))
+    assert [type(event) for event in events] == [Partial] * 30 + [Final]
+    assert [event.text for event in events[:30]] == [words(*range(1, n + 1)) for n in range(1, 31)]
+    assert events[-1].text == words(*range(1, 31))
+    assert [start for _, _, start, _ in triton.requests] == [True] + [False] * 30
+    assert [end for _, _, _, end in triton.requests] == [False] * 30 + [True]
+    assert not triton.heard
+
+
+async def test_chunks_go_ahead_of_their_responses_but_not_far(client, triton):
+    taken = 0
+
+    def audio():
+        nonlocal taken
+        for level in range(1, 101):
+            taken += 1
+            yield chunk(level)
+
+    events = client.stream(audio())
+    assert (await anext(events)).text == "w1"
+    triton.answering.clear()
+    await asyncio.sleep(0.3)
+    assert 3 <= triton.most_unanswered <= 9
+    assert taken <= 12
+    triton.answering.set()
+    assert [event async for event in events][-1].text == words(*range(1, 101))
+
+
+async def test_nothing_goes_ahead_before_the_server_has_accepted(client, triton):
+    triton.full = True
+    with pytest.raises(ServerFull) as caught:
+        await recognise(client, [chunk(level) for level in range(1, 20)])
+    assert caught.value.retryable
+    assert caught.value.partial is None
+    assert [start for _, _, start, _ in triton.requests] == [True, False]  # the START, and the END that frees Triton's
+
+
+@pytest.mark.parametrize("kind", ["forget_before", "break_before"])
+@pytest.mark.parametrize("number", [1, 5, 19])
+async def test_a_lost_sequence_is_replayed_without_a_trace(client, triton, kind, number):
+    getattr(triton, kind).add(number)
+    events = await recognise(client, [chunk(level) for level in range(1, 20)] + [chunk(20)[:100]])
+    assert [event.text for event in events] == [words(*range(1, n + 1)) for n in range(1, 21)]
+    assert type(events[-1]) is Final
+    assert len(triton.sequences) == len(set(triton.sequences)) == 2
+
+
+async def test_two_losses_apart_are_survived(client, triton):
+    triton.forget_before |= {5, 30}
+    events = await recognise(client, [chunk(level) for level in range(1, 30)])
+    assert events[-1].text == words(*range(1, 30))
+    assert len(triton.sequences) == 3
+
+
+async def test_a_loss_again_at_the_same_place_is_raised(client, triton):
+    triton.forget_before |= set(range(5, 100))
+    with pytest.raises(SequenceLost) as caught:
+        await recognise(client, [chunk(level) for level in range(1, 30)])
+    assert caught.value.partial.text == words(1, 2, 3, 4, 5)
+    assert len(triton.sequences) == 2
+
+
+async def test_a_long_stream_is_replayed_from_a_pause(client, triton, monkeypatch):
+    monkeypatch.setattr(History.__init__, "__defaults__", (4.0,))  # 40 chunks
+    levels = [0 if n % 10 in (0, 1, 2) else n for n in range(1, 101)]
+    triton.forget_before.add(90)
+    events = await recognise(client, [chunk(level) for level in levels])
+    spoken = [level for level in levels if level]
+    assert events[-1].text == words(*spoken)
+    assert [round(word.start_secs * 10) + 1 for word in events[-1].words] == spoken
+    assert [token.id for token in events[-1].tokens] == spoken
+    assert events[-1].audio_secs == pytest.approx(10.1)
+    assert 91 < len(triton.requests) < 145, "the whole stream was sent again"
+    partials = [event.text for event in events[:-1]]
+    assert partials == sorted(partials, key=len)
+
+
+async def test_a_server_that_restarts_meanwhile_is_waited_for(triton):
+    restarted = asyncio.Event()
+
+    async def audio():
+        for level in range(1, 20):
+            yield chunk(level)
+            if level == 10:
+                await restarted.wait()
+
+    async with serving(triton) as endpoint:
+        client = AsyncAsrClient(Settings(triton_endpoint=endpoint, inference_timeout_secs=5))
+        task = asyncio.ensure_future(recognise(client, audio()))
+        await eventually(lambda: len(triton.requests) == 10)
+    triton.heard.clear()
+    await asyncio.sleep(0.5)
+    async with serving(triton, endpoint):
+        restarted.set()
+        assert (await task)[-1].text == words(*range(1, 20))
+        await client.close()
+
+
+async def test_another_model_cannot_go_on(client, triton):
+    triton.break_before.add(4)
+    events = client.stream([chunk(level) for level in range(1, 20)])
+    await anext(events)
+    triton.chunk_samples = CHUNK * 2
+    with pytest.raises(ServerError, match="has changed: begin the stream anew") as caught:
+        async for _ in events:
+            pass
+    assert caught.value.partial.text == words(1, 2, 3, 4)
+
+
+async def test_after_an_error_what_was_recognised_is_collected(client, triton):
+    triton.fail_at[5] = "AUDIO[3] is nan; every sample must be a finite number in [-1, 1]"
+    events = []
+    with pytest.raises(InvalidAudio, match=r"^AUDIO\[3\] is nan") as caught:
+        async for event in client.stream([chunk(level) for level in range(1, 20)]):
+            events.append(event)  # noqa: PERF401  those before the error, too
+    assert caught.value.partial.text == words(1, 2, 3, 4, 5)
+    assert [event.text for event in events] == [words(*range(1, n + 1)) for n in range(1, 6)]
+    assert triton.requests[-1][3], "END was not sent"
+    assert not triton.heard
+
+
+async def test_an_error_of_the_audio_is_raised_after_what_was_heard(client, triton):
+    def audio():
+        yield chunk(1)
+        yield chunk(2)
+        raise OSError("the microphone is gone")
+
+    events = []
+    with pytest.raises(OSError, match="the microphone is gone"):
+        async for event in client.stream(audio()):
+            events.append(event.text)  # noqa: PERF401  those before the error, too
+    assert events == ["w1", "w1 w2"]
+    assert not triton.heard
+
+
+async def test_wrong_buffers_are_refused(client, triton):
+    for bad in (["text"], [np.zeros((2, 2), np.float32)], "talk.mp3"):
+        with pytest.raises(InvalidAudio, match="an audio"):
+            await recognise(client, bad)
+    assert not triton.heard
+
+
+async def test_leaving_early_ends_the_sequence(client, triton):
+    async for _ in client.stream(chunk(level) for level in range(1, 1000)):
+        break
+    await eventually(lambda: not triton.heard and not triton.streams_open)
+    assert triton.requests[-1][3]
+
+
+async def test_cancelling_ends_the_sequence(client, triton):
+    async def silence():
+        yield chunk(1)
+        await asyncio.sleep(100)
+
+    task = asyncio.ensure_future(recognise(client, silence()))
+    await eventually(lambda: triton.heard)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not triton.heard
+    assert triton.requests[-1][3]
+
+
+async def test_no_answer_within_the_deadline(client, triton):
+    events = client.stream([chunk(level) for level in range(1, 20)])
+    await anext(events)
+    triton.answering.clear()
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="did not answer within 1 s") as caught:
+        async for _ in events:
+            pass
+    assert TIMEOUT_SECS <= time.monotonic() - began < TIMEOUT_SECS + 1.5
+    assert caught.value.partial.text.startswith("w1")
+
+
+async def test_a_late_server_still_gets_the_end(client, triton):
+    events = client.stream([chunk(level) for level in range(1, 20)])
+    await anext(events)
+    triton.answering.clear()
+    asyncio.get_running_loop().call_later(TIMEOUT_SECS + 0.3, triton.answering.set)
+    with pytest.raises(DeadlineExceeded) as caught:
+        async for _ in events:
+            pass
+    assert not triton.heard
+    assert len(caught.value.partial.tokens) > 3
+
+
+async def test_no_audio_is_an_empty_final(client):
+    events = await recognise(client, [])
+    assert [(type(event), event.text) for event in events] == [(Final, "")]
+
+
+async def test_no_server():
+    async with AsyncAsrClient(Settings(triton_endpoint="127.0.0.1:9")) as client:
+        with pytest.raises(ServerUnavailable, match=r"no server at 127.0.0.1:9"):
+            await recognise(client, [chunk(1)])
+        assert not await client.is_ready()
+
+
+async def test_many_streams_do_not_mix(client, triton):
+    async def one(first):
+        levels = range(first, first + 25)
+        events = await recognise(client, [chunk(level) for level in levels])
+        return events[-1].text == words(*levels)
+
+    assert all(await asyncio.gather(*(one(first) for first in range(1, 700, 35))))
+    assert len(set(triton.sequences)) == 20
+
+
+async def test_models(client):
+    streaming = {model.name: model.streaming for model in await client.models()}
+    assert streaming == {"asr_batch": False, "asr_streaming": True}
+
+
+async def test_a_long_recording_that_fails_midway_keeps_what_was_before(client, triton):
+    audio = np.concatenate([chunk(level) if level % 20 else np.zeros(CHUNK, np.float32) for level in range(1, 60)])
+    triton.fail_at[2] = "something broke"
+    with pytest.raises(ServerError, match="something broke") as caught:
+        await client.transcribe(audio)
+    heard = [token.id for token in caught.value.partial.tokens]
+    assert len(heard) > 15
+    assert heard == sorted(heard)
+    triton.fail_at.clear()
+    final = await client.transcribe(audio)
+    starts = [word.start_secs for word in final.words]
+    assert starts == sorted(starts)
+
+
+def transcript(times):
+    tokens = tuple(Token(n, f"▁w{n}", time, 1.0) for n, time in enumerate(times))
+    return Partial(words(*range(len(times))), tokens, words_of(tokens, 0.1), 100.0, 1.0)
+
+
+@given(st.lists(st.floats(0, 20), max_size=30).map(sorted), st.integers(0, 40))
+def test_history_keeps_its_size_and_what_is_not_answered(times, unanswered):
+    history = History(0.5, max_secs=10.0)
+    for number in range(60):
+        history.append(Chunk(chunk(number), end=False))
+        before_it = len(history)
+        dropped = history.trim(transcript(times), answered=len(history) - unanswered)
+        assert len(history) == before_it - dropped
+        assert len(history) >= min(unanswered, number + 1)
+        assert history.start_secs == pytest.approx((number + 1 - len(history)) * 0.5)
+    assert len(history) <= max(20, unanswered + 1)
+
+
+def test_history_is_cut_in_the_longest_pause():
+    history = History(1.0, max_secs=20.0)
+    for number in range(21):
+        history.append(Chunk(chunk(number), end=False))
+    assert history.trim(transcript([0.1, 1.2, 2.3, 3.1, 7.2, 8.1, 9.2, 10.3, 11.4]), answered=21) == 5
+    assert history[0].samples[0] == chunk(5)[0]
+
+
+@given(st.lists(st.floats(0, 20), max_size=12).map(sorted), st.floats(0, 21))
+def test_cut_and_joined_again_is_the_same(times, seconds):
+    whole = transcript(times)
+    first = before(whole, seconds)
+    later = whole.tokens[len(first.tokens) :]
+    assert all(token.time_secs < seconds for token in first.tokens)
+    assert all(token.time_secs >= seconds for token in later)
+    assert [word.text for word in first.words] == first.text.split()
+    moved = tuple(Token(t.id, t.text, t.time_secs - seconds, t.confidence) for t in later)
+    rest = Final(" ".join(t.text[1:] for t in later), moved, words_of(moved, 0.1), 100.0 - seconds, 7.0)
+    joined = append(first, seconds, rest)
+    assert (type(joined), joined.text, joined.latency_ms) == (Final, whole.text, 7.0)
+    assert [token.id for token in joined.tokens] == [token.id for token in whole.tokens]
+    np.testing.assert_allclose([word.start_secs for word in joined.words], times, atol=1e-9)
+    assert joined.audio_secs == pytest.approx(100.0)
+
+
+async def eventually(condition):
+    for _ in range(200):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not happen within 2 s")
