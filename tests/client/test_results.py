@@ -58,6 +58,15 @@ def test_splitting_cuts_in_silence_and_loses_nothing(clips):
         assert np.abs(audio[start - 800 : start + 800]).max() < 0.05, f"cut in the middle of speech at {start}"
 
 
+@pytest.mark.parametrize("max_secs", [0.05, 0.3, 1.0, 7.3])
+def test_without_silence_pieces_are_still_short_enough(max_secs):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * 9 + 123).astype(np.float32)
+    pieces = split_at_silence(noise, 16000, max_secs)
+    np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), noise)
+    assert min(len(piece) for _, piece in pieces) > 0
+    assert max(len(piece) for _, piece in pieces) <= max_secs * 16000
+
+
 def test_short_audio_is_not_split():
     audio = np.zeros(160000, np.float32)
     assert split_at_silence(audio, 16000, 10.0)[0][1] is audio
