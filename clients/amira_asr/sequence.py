@@ -46,7 +46,12 @@ class ServerSequence:
 
     @property
     def has_room(self) -> bool:
-        """Whether another chunk may be sent: only one until the server has accepted the sequence, then a few ahead."""
+        """Whether another chunk may be sent: only one until the server has accepted the sequence, then a few ahead.
+
+        None after END or a loss, while the caller makes ready to go on elsewhere.
+        """
+        if self._ended or self._broken:
+            return False
         return len(self._sent) < (_AHEAD if self._confirmed else 1)
 
     def send(self, chunk: Float32, *, end: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,6 +96,9 @@ async def test_a_lost_sequence_is_replayed_without_a_trace(client, triton, kind,
     assert [event.text for event in events] == [words(*range(1, n + 1)) for n in range(1, 21)]
     assert type(events[-1]) is Final
     assert len(triton.sequences) == len(set(triton.sequences)) == 2
+    assert sum(end for _, _, _, end in triton.requests) <= 2
+    for previous, following in pairwise(triton.requests):
+        assert following[2] or not previous[3], "a chunk was sent to a sequence after its END"
 
 
 async def test_two_losses_apart_are_survived(client, triton):
