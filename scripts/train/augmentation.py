@@ -18,7 +18,7 @@ class AugmentationSettings:
     """Probabilities at full strength, and ranges to draw from uniformly."""
 
     speed_probability: float = 0.5
-    speed_range: tuple[float, float] = (0.88, 1.14)
+    speed_range: tuple[float, float] = (0.86, 1.2)
     noise_probability: float = 0.3
     babble_probability: float = 0.15
     snr_db: tuple[float, float] = (6.0, 30.0)

@@ -99,7 +99,17 @@ def restore_model(path: Path, config: DictConfig | None = None) -> EncDecRNNTBPE
                 wanted, found = OmegaConf.select(config[section], key), OmegaConf.select(model.cfg[section], key)
                 if wanted != found:
                     raise ValueError(f"{path}: {section}.{key} is {found}, the configuration says {wanted}")
+        _regularize(model, config)
     return model
+
+
+def _regularize(model: Any, config: DictConfig) -> None:
+    """Masks and dropout as configured now, not as when the checkpoint was made."""
+    model.spec_augmentation = model.from_config_dict(config.spec_augment)
+    model.cfg.spec_augment = config.spec_augment
+    for module in model.encoder.layers.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = config.encoder.dropout
 
 
 def _quiet() -> None:

@@ -11,6 +11,7 @@ from scripts.train.batches import Batch
 from scripts.train.model import CHARACTER_FRAMES, AuxiliaryHeads, LayerTap
 from scripts.train.rnnt_loss import rnnt_loss
 from scripts.train.settings import LossSettings
+from scripts.train.vocal_tract import VocalTractPerturbation, VocalTractSettings
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ def _ctc(logits: Tensor, labels: Tensor, frames: Tensor, lengths: Tensor, blank:
 class Objective(nn.Module):
     """Runs the model on a batch and weighs the losses by how far the training has come."""
 
-    def __init__(self, model: Any, settings: LossSettings) -> None:
+    def __init__(self, model: Any, settings: LossSettings, vocal_tract: VocalTractSettings) -> None:
         super().__init__()
         self.model = model
         self.blank: int = model.joint.num_classes_with_blank - 1
         self.heads = AuxiliaryHeads(model.cfg.encoder.d_model, self.blank)
         self._settings = settings
+        self._vocal_tract = VocalTractPerturbation(model.cfg.preprocessor.features, vocal_tract)
         self._early = LayerTap(model.encoder, settings.character_layer)
         model.joint.log_softmax = False  # logits on the CPU too: the loss normalises
 
@@ -58,6 +60,7 @@ class Objective(nn.Module):
         model = self.model
         with torch.no_grad():
             features, lengths = model.preprocessor(input_signal=batch.audio, length=batch.audio_lengths)
+            features = self._vocal_tract(features)
             features = model.spec_augmentation(input_spec=features, length=lengths)
         with torch.autocast(batch.audio.device.type, dtype=torch.bfloat16):
             encoded, frames = model.encoder(audio_signal=features, length=lengths)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from scripts.train.augmentation import AugmentationSettings
+from scripts.train.vocal_tract import VocalTractSettings
 
 
 @dataclass
@@ -59,6 +60,7 @@ class TrainSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    vocal_tract: VocalTractSettings = field(default_factory=VocalTractSettings)
     evaluate_minutes: float = 10.0
     vocabulary: int = 128
 

@@ -41,7 +41,7 @@ class Trainer:
         self, model: Any, packed: Path, folder: Path, settings: TrainSettings, worker: Worker, *, budget_seconds: float
     ) -> None:
         self._folder, self._settings, self._worker = folder, settings, worker
-        self._objective = Objective(model, settings.loss).to(worker.device)
+        self._objective = Objective(model, settings.loss, settings.vocal_tract).to(worker.device)
         if worker.device.type == "cpu":
             accelerate_subsampling(model.encoder)
         self._objective.train()
