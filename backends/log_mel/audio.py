@@ -31,6 +31,16 @@ def check_audio(audio: npt.NDArray[np.float32]) -> Float32:
     return samples
 
 
+def check_length(samples: int, chunk_samples: int, *, end: bool) -> None:
+    """Raise ValueError unless a request of a stream may carry that many samples."""
+    if end and samples > chunk_samples:
+        raise ValueError(f"AUDIO has {samples} samples; the request with END may have 0 to {chunk_samples}")
+    if not end and samples != chunk_samples:
+        raise ValueError(
+            f"AUDIO has {samples} samples; every request but the one with END must have exactly {chunk_samples}"
+        )
+
+
 def check_sample_rate(parameters: Mapping[str, str | int | bool], expected: int) -> None:
     """Raise ValueError when the optional request parameter `sample_rate` is not the model's."""
     rate = parameters.get("sample_rate", expected)

@@ -1,4 +1,8 @@
-"""Triton adapter of the log-mel front end. Parameter `mode`: "streaming" (one window a chunk) or "batch"."""
+"""Triton adapter of the front ends. Parameter `mode` chooses what a request is, and the features.
+
+"streaming" and "batch": NeMo's, one window a chunk or a whole utterance. "kaldi_streaming" and "kaldi_batch": kaldi's,
+the windows that a chunk completes or all those of an utterance.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,38 @@ from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
-from log_mel.audio import check_audio, check_sample_rate
-from log_mel.mel import Float32, LogMel
-from log_mel.streaming import StreamingLogMel, StreamState, Window, WindowGeometry
+from log_mel.audio import check_audio, check_length, check_sample_rate
+from log_mel.front_end import Chunk, FrontEnd, Window
+from log_mel.kaldi import KaldiFrontEnd
+from log_mel.mel import LogMel
+from log_mel.streaming import StreamingLogMel, WindowGeometry
 
 
 class TritonPythonModel:
     """AUDIO -> FEATURES, FEATURES_LENGTH."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the configuration and the mel filterbank."""
+        """Read the configuration, and NeMo's filterbank where it is the front end."""
         config = ModelConfig(args["model_config"])
         self._sample_rate = config.integer("sample_rate", 1)
-        version_folder = Path(args["model_repository"]) / args["model_version"]
-        self._mel = LogMel.configured(config, version_folder)
-        if config.text("mode", ("streaming", "batch")) == "batch":
+        mode = config.text("mode", ("streaming", "batch", "kaldi_streaming", "kaldi_batch"))
+        transform: LogMel | KaldiFrontEnd
+        if mode.startswith("kaldi"):
+            transform = KaldiFrontEnd.configured(config)
+        else:
+            transform = LogMel.configured(config, Path(args["model_repository"]) / args["model_version"])
+        if mode.endswith("batch"):
+            self._utterance = transform.utterance
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
             self._process = self._process_utterances
             return
         self._process = self._process_chunks
-        self._streaming = StreamingLogMel(self._mel, WindowGeometry.configured(config))
+        self._chunk_samples = config.integer("chunk_samples", 1)
+        self._streaming: FrontEnd[Any]
+        if isinstance(transform, LogMel):
+            self._streaming = StreamingLogMel(transform, WindowGeometry.configured(config))
+        else:
+            self._streaming = transform
         self._sequences = SequenceTable(
             self._streaming.new_state,
             idle_secs=config.idle_secs,
@@ -66,7 +82,7 @@ class TritonPythonModel:
                         f"AUDIO has {len(audio)} samples; allowed: 1 to {self._max_samples} "
                         f"({self._max_samples / self._sample_rate:g} s); split longer audio at silence"
                     )
-                features = self._mel.utterance(audio)
+                features = self._utterance(audio)
                 results.append(_outputs(Window(features, len(features))))
             except ValueError as error:
                 results.append(error)
@@ -79,36 +95,32 @@ class TritonPythonModel:
             self._live.set(len(self._sequences))
         return results
 
-    def _windows(self, steps: list[Step[StreamState]]) -> list[Outputs | Exception]:
+    def _windows(self, steps: list[Step[Any]]) -> list[Outputs | Exception]:
         results: list[Outputs | Exception] = [_outputs(self._streaming.empty_window())] * len(steps)
         accepted: list[int] = []
-        frames: list[Float32] = []
+        chunks: list[Chunk[Any]] = []
         for index, step in enumerate(steps):
             if step.releases:
                 continue
             try:
-                frames.append(self._accept(step))
+                chunks.append(self._check(step))
                 accepted.append(index)
             except ValueError as error:
                 results[index] = error
         if accepted:
-            # One transform for the frames of all streams: the cost of NumPy calls is shared.
-            features = self._mel.features(np.concatenate(frames))
-            parts = np.split(features, np.cumsum([len(part) for part in frames])[:-1])
-            for index, part in zip(accepted, parts, strict=True):
-                step = steps[index]
-                results[index] = _outputs(self._streaming.complete(step.sequence.state, part, end=step.request.end))
+            for index, window in zip(accepted, self._streaming.windows(chunks), strict=True):
+                results[index] = _outputs(window)
         return results
 
-    def _accept(self, step: Step[StreamState]) -> Float32:
-        """Check one chunk, add it to its stream, and return the frames it completes. Raises ValueError."""
+    def _check(self, step: Step[Any]) -> Chunk[Any]:
+        """Return the audio of one request. Raises ValueError when it may not have that."""
         request = step.request
         check_sample_rate(request.parameters(), self._sample_rate)
         audio = check_audio(request.array("AUDIO"))
-        self._streaming.check_length(len(audio), end=request.end)
-        return self._streaming.accept(step.sequence.state, audio, end=request.end)
+        check_length(len(audio), self._chunk_samples, end=request.end)
+        return Chunk(step.sequence.state, audio, request.end)
 
 
 def _outputs(window: Window) -> Outputs:
-    """One request's outputs, batch dimension added, mel bands first as NeMo's encoder takes them."""
+    """One request's outputs, batch dimension added, mel bands first as the encoder takes them."""
     return {"FEATURES": window.features.T[None], "FEATURES_LENGTH": np.array([[window.length]], np.int64)}

@@ -8,11 +8,13 @@ utterance, bit for bit, however it is cut into chunks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from common.parameters import ModelConfig
+from log_mel.front_end import Chunk, Window
 from log_mel.mel import Float32, LogMel
 
 
@@ -82,19 +84,6 @@ class StreamState:
     context: Float32 | None = None
 
 
-@dataclass(frozen=True)
-class Window:
-    """One encoder step.
-
-    Attributes:
-        features: [window_frames or final_window_frames, n_mels] float32.
-        length: valid frames, counted from the first one.
-    """
-
-    features: Float32
-    length: int
-
-
 class StreamingLogMel:
     """Turns chunks into windows. Holds no stream itself: the state comes and goes with each call."""
 
@@ -110,15 +99,12 @@ class StreamingLogMel:
             pending=np.zeros((0, self.mel.n_mels), np.float32),
         )
 
-    def check_length(self, samples: int, *, end: bool) -> None:
-        """Raise ValueError unless a request may carry that many samples."""
-        expected = self.geometry.chunk_samples
-        if end and samples > expected:
-            raise ValueError(f"AUDIO has {samples} samples; the request with END may have 0 to {expected}")
-        if not end and samples != expected:
-            raise ValueError(
-                f"AUDIO has {samples} samples; every request but the one with END must have exactly {expected}"
-            )
+    def windows(self, chunks: Sequence[Chunk[StreamState]]) -> list[Window]:
+        """Add a chunk to each of several streams; one transform for all their frames shares the cost of NumPy calls."""
+        frames = [self.accept(chunk.state, chunk.audio, end=chunk.end) for chunk in chunks]
+        features = self.mel.features(np.concatenate(frames))
+        parts = np.split(features, np.cumsum([len(part) for part in frames])[:-1])
+        return [self.complete(chunk.state, part, end=chunk.end) for chunk, part in zip(chunks, parts, strict=True)]
 
     def accept(self, state: StreamState, audio: Float32, *, end: bool) -> Float32:
         """Take [samples] of checked audio into the state and return the frames it completes, untransformed.

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_mel.audio import check_audio, check_sample_rate
+from log_mel.audio import check_audio, check_length, check_sample_rate
+from log_mel.front_end import Chunk
 from log_mel.mel import LogMel
 from log_mel.streaming import StreamingLogMel, WindowGeometry
 
@@ -39,9 +40,7 @@ def stream(audio):
     for start in range(0, max(len(audio), 1), GEOMETRY.chunk_samples):
         chunk = audio[start : start + GEOMETRY.chunk_samples]
         end = start + GEOMETRY.chunk_samples >= len(audio)
-        streaming.check_length(len(chunk), end=end)
-        frames = streaming.accept(state, chunk, end=end)
-        window = streaming.complete(state, MEL.features(frames), end=end)
+        (window,) = streaming.windows([Chunk(state, chunk, end)])
         repeated = GEOMETRY.context_frames if windows else GEOMETRY.left_pad_frames
         windows.append(window)
         new.append(window.features[repeated : window.length])
@@ -90,12 +89,12 @@ def test_frames_equal_a_plain_transform_of_the_definition():
 @pytest.mark.parametrize("samples", [0, 8959, 8961])
 def test_chunks_before_the_end_must_be_whole(samples):
     with pytest.raises(ValueError, match=rf"AUDIO has {samples} samples.*exactly 8960"):
-        StreamingLogMel(MEL, GEOMETRY).check_length(samples, end=False)
+        check_length(samples, GEOMETRY.chunk_samples, end=False)
 
 
 def test_the_last_chunk_must_not_be_longer():
     with pytest.raises(ValueError, match=r"AUDIO has 8961 samples.*0 to 8960"):
-        StreamingLogMel(MEL, GEOMETRY).check_length(8961, end=True)
+        check_length(8961, GEOMETRY.chunk_samples, end=True)
 
 
 @pytest.mark.parametrize(

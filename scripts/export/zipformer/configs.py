@@ -1,0 +1,88 @@
+"""The config.pbtxt of an imported repository: our own, but for the front end and the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import TensorProto
+from tritonclient.grpc import model_config_pb2 as pb
+
+from scripts.export.model_configs import ModelConfigs
+from scripts.export.triton_config import FP32, INT64, parameters, zero_state
+from scripts.export.zipformer.files import State
+
+_TYPES: dict[int, pb.DataType.ValueType] = {TensorProto.FLOAT: FP32, TensorProto.INT64: INT64}
+
+
+@dataclass(frozen=True)
+class ZipformerConfigs(ModelConfigs):
+    """Renders the configurations of an imported Zipformer.
+
+    Attributes:
+        states: of the encoder.
+        encoder_batch_size: most rows of a call of the encoder.
+        tail_padding_samples: zeros that follow the last audio.
+    """
+
+    states: tuple[State, ...]
+    encoder_batch_size: int
+    tail_padding_samples: int
+
+    def preprocessor(self) -> pb.ModelConfig:
+        """AUDIO -> FEATURES, the windows that a chunk completes."""
+        config = super().preprocessor()
+        self._take_kaldi(config, "kaldi_streaming", ("chunk_samples", "max_concurrent_streams"))
+        return config
+
+    def preprocessor_batch(self) -> pb.ModelConfig:
+        """AUDIO -> FEATURES of a whole utterance."""
+        config = super().preprocessor_batch()
+        self._take_kaldi(config, "kaldi_batch", ("max_audio_secs",))
+        return config
+
+    def encoder(self) -> pb.ModelConfig:
+        """FEATURES -> ENCODED, as many states as the graph has."""
+        config = super().encoder()
+        del config.sequence_batching.state[:]
+        config.sequence_batching.state.extend(
+            zero_state(state.name, _TYPES[state.dtype], state.dims) for state in self.states
+        )
+        config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
+        if config.max_batch_size == 1:  # nothing to wait for
+            config.sequence_batching.oldest.max_queue_delay_microseconds = 0
+        return config
+
+    def encoder_batch(self) -> pb.ModelConfig:
+        """FEATURES -> ENCODED of a whole utterance."""
+        return self._limited(super().encoder_batch())
+
+    def asr_streaming(self) -> pb.ModelConfig:
+        """AUDIO -> transcript, chunk by chunk."""
+        return self._limited(super().asr_streaming())
+
+    def asr_batch(self) -> pb.ModelConfig:
+        """AUDIO -> transcript of a whole utterance."""
+        return self._limited(super().asr_batch())
+
+    def _limited(self, config: pb.ModelConfig) -> pb.ModelConfig:
+        """An ensemble takes no more rows than each of its steps."""
+        config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
+        return config
+
+    def _take_kaldi(self, config: pb.ModelConfig, mode: str, kept: tuple[str, ...]) -> None:
+        """Replace the parameters of NeMo's front end."""
+        mel, streaming = self.description.mel, self.description.streaming
+        values = {key: config.parameters[key].string_value for key in kept}
+        config.parameters.clear()
+        for key, value in parameters(
+            {
+                "mode": mode,
+                "sample_rate": mel.sample_rate,
+                "n_mels": mel.n_mels,
+                "window_frames": streaming.window_frames,
+                "chunk_frames": streaming.chunk_frames,
+                "tail_padding_samples": self.tail_padding_samples,
+                **values,
+            }
+        ).items():
+            config.parameters[key].CopyFrom(value)

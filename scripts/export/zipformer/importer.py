@@ -1,0 +1,183 @@
+"""The whole import: read, refuse or write, compare."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from scripts.export.description import (
+    EncoderShape,
+    MelGeometry,
+    ModelDescription,
+    Source,
+    StreamingGeometry,
+    TransducerShape,
+)
+from scripts.export.layout import Layout
+from scripts.export.serving_options import ServingOptions
+from scripts.export.triton_config import render
+from scripts.export.zipformer.configs import ZipformerConfigs
+from scripts.export.zipformer.decoder_joint_graph import context_size, decoder_joint, vocabulary_size
+from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
+from scripts.export.zipformer.files import Encoder, UnsupportedZipformerError, find_file, read_encoder
+from scripts.export.zipformer.vocabulary import read_tokens, unknown_id, write_vocabulary
+
+SAMPLE_RATE = 16000
+HOP_SAMPLES = 160
+# What sherpa-onnx's own example feeds after a file (python-api-examples/online-decode-files.py).
+TAIL_PADDING_SECS = 0.66
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was read and written.
+
+    Attributes:
+        description: the model in the terms of any other repository.
+        files: encoder, decoder and joiner that were taken.
+        states: state tensors of the encoder.
+        encoder_batch_size: most streams to a call of the encoder.
+        batch_reason: why it is 1; empty when it is not.
+    """
+
+    description: ModelDescription
+    files: tuple[Path, Path, Path]
+    states: int
+    encoder_batch_size: int
+    batch_reason: str
+
+
+def import_zipformer(
+    folder: Path, layout: Layout, options: ServingOptions, tail_padding_secs: float = TAIL_PADDING_SECS
+) -> Imported:
+    """Turn the files of sherpa-onnx into a model repository.
+
+    Args:
+        folder: encoder*.onnx (int8 preferred), decoder*.onnx and joiner*.onnx (float preferred), tokens.txt.
+        layout: where to write; files of an earlier import are replaced.
+        options: limits of the servers.
+        tail_padding_secs: silence after the last audio, so that the encoder's last window is filled.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        UnsupportedZipformerError: the files cannot be served; the message says why.
+    """
+    if not 0 <= tail_padding_secs <= 5:
+        raise UnsupportedZipformerError(f"tail padding is {tail_padding_secs:g} s; allowed: 0 to 5")
+    encoder_file = find_file(folder, "encoder", prefer_int8=True)
+    decoder_file = find_file(folder, "decoder", prefer_int8=False)
+    joiner_file = find_file(folder, "joiner", prefer_int8=False)
+    encoder, decoder, joiner = read_encoder(encoder_file), onnx.load(decoder_file), onnx.load(joiner_file)
+    labels = vocabulary_size(decoder)
+    pieces = read_tokens(folder / "tokens.txt", labels)
+    reason = _why_alone(encoder)
+    description = ModelDescription(
+        source=_source(encoder_file),
+        mel=_mel(encoder),
+        streaming=_streaming(encoder),
+        encoder=_shape(encoder),
+        transducer=TransducerShape(
+            prediction_layers=1,
+            prediction_hidden=context_size(decoder) - 1,
+            vocabulary_size=labels - 1,
+            blank_id=labels - 1,
+            max_symbols_per_step=1,  # sherpa-onnx looks at a frame once
+        ),
+    )
+    configs = ZipformerConfigs(
+        description,
+        options,
+        encoder.states,
+        encoder_batch_size=1 if reason else options.max_batch_size,
+        tail_padding_samples=int(tail_padding_secs * SAMPLE_RATE),
+    )
+    joint = decoder_joint(decoder, joiner, unknown_id(pieces))
+    layout.root.mkdir(parents=True, exist_ok=True)
+    description.save(layout.description)
+    for config in configs.all():
+        (layout.root / config.name / "1").mkdir(parents=True, exist_ok=True)
+        (layout.root / config.name / "config.pbtxt").write_text(render(config), encoding="utf-8")
+    for path in layout.vocabularies:
+        write_vocabulary(pieces, path)
+    onnx.save(streaming_encoder(encoder), layout.encoder)
+    onnx.save(utterance_encoder(encoder), layout.encoder_batch)
+    onnx.save(joint, layout.decoder_joint)
+    return Imported(
+        description,
+        (encoder_file, decoder_file, joiner_file),
+        len(encoder.states),
+        configs.encoder_batch_size,
+        reason,
+    )
+
+
+def _why_alone(encoder: Encoder) -> str:
+    """Return why streams cannot share a call of the encoder; empty when they can."""
+    if encoder.batch == 1:
+        return "the graph has a fixed batch of 1"
+    if encoder.is_quantised_by_batch:
+        return "its activations are quantised with one scale for the batch, so streams would change each other"
+    return ""
+
+
+def _source(encoder: Path) -> Source:
+    return Source(
+        checkpoint=encoder.name,
+        sha256=hashlib.sha256(encoder.read_bytes()).hexdigest(),
+        checkpoint_nemo_version="not NeMo",
+        export_nemo_version="not NeMo",
+        model_class="icefall streaming transducer",
+        preprocessor_class="kaldi-native-fbank OnlineFbank",
+        encoder_class="zipformer2",
+        decoder_class="stateless prediction network",
+        joint_class="joiner",
+    )
+
+
+def _mel(encoder: Encoder) -> MelGeometry:
+    """Kaldi's defaults, which are those of icefall."""
+    return MelGeometry(
+        sample_rate=SAMPLE_RATE,
+        n_mels=encoder.n_mels,
+        n_fft=512,
+        window_samples=400,
+        hop_samples=HOP_SAMPLES,
+        preemphasis=0.97,
+        log_guard=2.0**-23,
+        normalisation="NA",
+    )
+
+
+def _streaming(encoder: Encoder) -> StreamingGeometry:
+    """The geometry of a window; there is no padding at the left and no longer window at the end."""
+    return StreamingGeometry(
+        att_context=(_numbers(encoder, "left_context_len")[0], encoder.encoder_frames),
+        subsampling=encoder.chunk_frames // encoder.encoder_frames,
+        chunk_frames=encoder.chunk_frames,
+        first_chunk_frames=encoder.window_frames,
+        pre_encode_cache_frames=encoder.window_frames - encoder.chunk_frames,
+        left_pad_frames=0,
+        window_frames=encoder.window_frames,
+        final_window_frames=encoder.window_frames,
+        drop_extra_pre_encoded=0,
+        encoder_frames=encoder.encoder_frames,
+        final_encoder_frames=encoder.encoder_frames,
+        chunk_samples=encoder.chunk_frames * HOP_SAMPLES,
+    )
+
+
+def _shape(encoder: Encoder) -> EncoderShape:
+    return EncoderShape(
+        layers=sum(_numbers(encoder, "num_encoder_layers")),
+        model_dim=max(_numbers(encoder, "encoder_dims")),
+        encoder_dim=encoder.encoder_dim,
+        left_context=max(_numbers(encoder, "left_context_len")),
+        convolution_context=max(_numbers(encoder, "cnn_module_kernels")) // 2,
+    )
+
+
+def _numbers(encoder: Encoder, key: str) -> list[int]:
+    return [int(number) for number in encoder.metadata[key].split(",")]
