@@ -10,13 +10,16 @@ NEMO_PY := $(NEMO_VENV)/bin/python
 PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv' 2>/dev/null && { echo python$$v; break; }; done)
 SPEECH ?= ../shared/speech
 OUT ?=
+DEFAULT_NEMO := scripts/train/default.nemo
+# Attention contexts that the default checkpoint was trained with, besides the one that is served.
+OTHER_CONTEXTS := 70,13 70,1
 # One thread a process, and large blocks kept by the allocator: see scripts/train/README.md.
 TRAIN_ENV := OMP_NUM_THREADS=1 THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 \
     MALLOC_TOP_PAD_=268435456
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml scripts/install.sh
 	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/dev.txt
@@ -70,8 +73,28 @@ bench: setup ## overhead and streams at real time against raw ONNX Runtime [OUT=
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 
 .PHONY: evaluate
-evaluate: setup ## WER and CER per subset of DIR (a folder with eval.tsv) [DIR=folder] [OUT=file.json]
-	$(PY) -m scripts.evaluate $(or $(DIR),$(SPEECH)/eval) $(if $(OUT),--out $(OUT))
+evaluate: setup ## WER and CER per subset, at every chunk size that is exported [SPEECH=folder] [OUT=file.json]
+	$(PY) -m scripts.evaluation --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
+
+.PHONY: evaluate-chunks
+evaluate-chunks: setup-nemo ## export the default model at its other chunk sizes, then evaluate [OUT=file.json]
+	for context in $(OTHER_CONTEXTS); do \
+	    $(NEMO_PY) -m scripts.export $(DEFAULT_NEMO) --att-context $$context \
+	        --model-repo work/repositories/$${context/,/-} || exit 1; \
+	done
+	$(MAKE) evaluate
+
+.PHONY: babble
+babble: setup ## what the model hears in silence and noise; fails above one token a minute [OUT=file.json]
+	$(PY) -m scripts.evaluation.babble $(if $(OUT),--out $(OUT))
+
+$(VENV)/baselines: $(VENV)/ready requirements/baselines.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements/baselines.txt
+	@touch $@
+
+.PHONY: baselines
+baselines: $(VENV)/baselines ## the default model and other recognisers on the same recordings [OUT=file.json]
+	$(PY) -m scripts.evaluation.baselines --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
 
 .PHONY: export
 export: setup-nemo ## turn NEMO=file.nemo into the model repository
@@ -94,6 +117,8 @@ train: setup-nemo ## train the default model, or go on where it stopped [MINUTES
 lock: setup ## resolve the pinned requirements anew
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra baselines -c requirements/dev.txt pyproject.toml \
+	    -o requirements/baselines.txt
 	# CUDA packages are left to torch: its CPU build needs none.
 	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
 	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt

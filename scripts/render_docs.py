@@ -1,7 +1,7 @@
 """Puts measured figures into the docs, so that none is typed: `python -m scripts.render_docs [--check]`.
 
 A page holds pairs of comments, `<!-- figures: NAME -->` and `<!-- end -->`; what stands between them is replaced by the
-table that NAME makes of `docs/measurements/NAME.json`, or by "not measured" while there is no such file.
+table that NAME makes of its file in `docs/measurements` (see `TABLES`), or by "not measured" while there is none.
 """
 
 from __future__ import annotations
@@ -16,22 +16,85 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASUREMENTS = ROOT / "docs" / "measurements"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "model-repo" / "MODEL_CARD.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "performance.md",
+    ROOT / "docs" / "quality.md",
+    ROOT / "model-repo" / "MODEL_CARD.md",
+)
 _SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Figures = dict[str, Any]
 
 
 def evaluation(figures: Figures) -> str:
-    """Word and character error rates by subset."""
+    """Word and character error rates by subset, as served."""
     rows = []
-    for subset, modes in figures["subsets"].items():
+    for subset, modes in figures["repositories"][0]["subsets"].items():
         streaming, batch = modes["streaming"], modes["batch"]
         cells = [subset, streaming["files"], streaming["words"]]
         cells += [f"{streaming['wer']:.1%}", f"{batch['wer']:.1%}", f"{streaming['cer']:.1%}", f"{batch['cer']:.1%}"]
-        rows.append([*cells, f"{streaming['rtf']:.3f}", f"{batch['rtf']:.3f}"])
+        rows.append([*cells, f"{streaming['rtf']:.3f}", f"{batch['rtf']:.3f}", streaming["empty"]])
     heads = ["subset", "files", "words", "WER streaming", "WER batch", "CER streaming", "CER batch", "RTF streaming"]
-    return _table([*heads, "RTF batch"], rows)
+    return _table([*heads, "RTF batch", "empty"], rows)
+
+
+def evaluation_short(figures: Figures) -> str:
+    """Streaming error rates by subset."""
+    rows = []
+    for subset, modes in figures["repositories"][0]["subsets"].items():
+        streaming = modes["streaming"]
+        rates = [f"{streaming['wer']:.1%}", f"{streaming['cer']:.1%}"]
+        rows.append([subset, streaming["files"], streaming["words"], *rates])
+    return _table(["subset", "files", "words", "WER", "CER"], rows)
+
+
+def chunk_sizes(figures: Figures) -> str:
+    """Streaming word error rate at each chunk size, and how far it is from batch with the same attention context."""
+    repositories = sorted(figures["repositories"], key=lambda repository: float(repository["chunk_ms"]))
+    subsets = list(repositories[0]["subsets"])
+    rows = []
+    for repository in repositories:
+        modes = repository["subsets"]
+        gap = max(abs(pair["streaming"]["wer"] - pair["batch"]["wer"]) for pair in modes.values())
+        rates = [f"{modes[subset]['streaming']['wer']:.1%}" for subset in subsets]
+        rows.append([f"{repository['chunk_ms']:g} ms", *rates, f"{100 * gap:.1f}", repository["different"]])
+    return _table(["chunk", *subsets, "largest difference from batch, points", "transcripts that differ"], rows)
+
+
+def baselines(figures: Figures) -> str:
+    """Word error rates of all recognisers, with size and processor time."""
+    systems = figures["systems"]
+    subsets = list(systems[0]["subsets"])
+    rows = []
+    for system in systems:
+        scores = system["subsets"]
+        rates = [f"{scores[subset]['wer']:.1%}" for subset in subsets]
+        rows.append([f"{system['name']} ({system['software']})", system["megabytes"], *rates, _rtf(scores)])
+    return _table(["recogniser", "MB", *subsets, "RTF"], rows)
+
+
+def _rtf(scores: Figures) -> str:
+    """The real-time factor over the real recordings, or over what there is."""
+    return f"{scores.get('all', next(iter(scores.values())))['rtf']:.3f}"
+
+
+def babble(figures: Figures) -> str:
+    """Tokens recognised in sounds without speech."""
+    rows = [[row["sound"], f"{row['tokens_per_minute']:.1f}", row["text"]] for row in figures["sounds"]]
+    return _table(["sound", "tokens a minute", "heard"], rows)
+
+
+def release(figures: Figures) -> str:
+    """What the shipped weights are and where they come from."""
+    rows = [
+        ["version", figures["version"]],
+        ["checkpoint", f"`{figures['checkpoint']}`, SHA-256 `{figures['checkpoint_sha256']}`"],
+        ["shipped graphs", f"{figures['graphs_megabytes']} MB"],
+    ]
+    runs = [f"`{run['command']}`, from {run['date'][:16]}, revision {run['revision']}" for run in figures["training"]]
+    rows += [["trained by", run] for run in runs or ["not recorded"]]
+    return _table(["", ""], rows, numbers=False)
 
 
 def bench(figures: Figures) -> str:
@@ -60,7 +123,16 @@ def bench(figures: Figures) -> str:
     return _table(heads, rows)
 
 
-TABLES: dict[str, Callable[[Figures], str]] = {"evaluation": evaluation, "bench": bench}
+# Name in the pages -> what makes the table, and the file it is made of.
+TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
+    "evaluation": (evaluation, "evaluation.json"),
+    "evaluation_short": (evaluation_short, "evaluation.json"),
+    "chunk_sizes": (chunk_sizes, "evaluation.json"),
+    "baselines": (baselines, "baselines.json"),
+    "babble": (babble, "babble.json"),
+    "release": (release, "release.json"),
+    "bench": (bench, "bench.json"),
+}
 
 
 def render(text: str) -> str:
@@ -69,8 +141,8 @@ def render(text: str) -> str:
 
 
 def _section(name: str) -> str:
-    make = TABLES[name]
-    path = MEASUREMENTS / f"{name}.json"
+    make, file = TABLES[name]
+    path = MEASUREMENTS / file
     if not path.exists():
         return "not measured"
     figures = json.loads(path.read_text())
@@ -83,8 +155,8 @@ def _section(name: str) -> str:
     return f"{make(figures)}\n\n{circumstances}"
 
 
-def _table(heads: list[str], rows: list[list[Any]]) -> str:
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
+def _table(heads: list[str], rows: list[list[Any]], *, numbers: bool = True) -> str:
+    lines = [heads, ["---"] + ["---:" if numbers else "---"] * (len(heads) - 1), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 

@@ -1,0 +1,1 @@
+"""How good the recogniser is: word error rates, baselines, and what it makes of sounds without speech."""
