@@ -1,11 +1,14 @@
-"""The files beside the graphs: mel filterbank and window, vocabulary."""
+"""The files beside the graphs: mel filterbank and window, vocabulary, voice activity detector."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from nemo.collections.asr.models import ASRModel
+
+_VAD = Path(__file__).resolve().parents[2] / "model-repo" / "vad"
 
 
 def save_mel(model: ASRModel, path: Path) -> None:
@@ -34,3 +37,9 @@ def save_vocabulary(model: ASRModel, path: Path) -> None:
     if broken:
         raise ValueError(f"pieces with a line break cannot be written one a line: {broken}")
     path.write_text("\n".join(pieces) + "\n", encoding="utf-8")
+
+
+def copy_vad(folder: Path) -> None:
+    """Copy the graph of the voice activity detector and its licence from the shipped model repository."""
+    if folder.resolve() != _VAD:
+        shutil.copytree(_VAD, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("config.pbtxt"))

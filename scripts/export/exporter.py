@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nemo.collections.asr.models import ASRModel
 
-from scripts.export.artifacts import save_mel, save_vocabulary
+from scripts.export.artifacts import copy_vad, save_mel, save_vocabulary
 from scripts.export.description import ModelDescription
 from scripts.export.graphs import export_graphs
 from scripts.export.layout import Layout
@@ -56,4 +56,5 @@ def export_model(
     for path in layout.vocabularies:
         save_vocabulary(model, path)
     export_graphs(model, description, layout)
+    copy_vad(layout.vad)
     return description

@@ -38,6 +38,11 @@ class Layout:
         return self.root / "decoder_joint" / "1" / "model.onnx"
 
     @property
+    def vad(self) -> Path:
+        """Folder of the voice activity detector, which is the same for every recogniser."""
+        return self.root / "vad"
+
+    @property
     def mels(self) -> list[Path]:
         """Filterbank and window, one copy for each preprocessor."""
         return [self.root / name / "1" / "mel.npz" for name in ("preprocessor", "preprocessor_batch")]

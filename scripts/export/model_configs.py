@@ -54,6 +54,7 @@ class ModelConfigs:
             self.decoder_batch(),
             self.asr_batch(),
             self.decoder_joint(),
+            self.vad(),
         ]
 
     def preprocessor(self) -> pb.ModelConfig:
@@ -133,6 +134,16 @@ class ModelConfigs:
             ]
         )
         _add_parameters(config, self._onnx_parameters())
+        return config
+
+    def vad(self) -> pb.ModelConfig:
+        """AUDIO -> where in a recording there is speech. Its graph does not come from the checkpoint."""
+        config = self._batch_model("vad", "silero_vad")
+        config.input.append(tensor_input("AUDIO", FP32, [-1], ragged=True))
+        config.output.extend(
+            [tensor_output("SPEECH_PROBABILITY", FP32, [-1]), tensor_output("SEGMENTS", FP32, [-1, 2])]
+        )
+        _add_parameters(config, {"max_vad_audio_secs": self.options.max_vad_audio_secs})
         return config
 
     def decoder(self) -> pb.ModelConfig:

@@ -19,6 +19,7 @@ class ServingOptions:
         decoder_queue_delay_microseconds: the same at the decoder, just enough for one batch of the encoder to arrive.
         max_sequence_idle_microseconds: a sequence silent for longer is dropped.
         max_audio_secs: longest utterance of `asr_batch`.
+        max_vad_audio_secs: longest recording of `vad`.
         max_total_tokens: most tokens to a sequence.
         batch_joint_frames: encoder frames to a call of decoder_joint when decoding whole utterances.
         intra_op_threads: ONNX Runtime threads of each model.
@@ -32,6 +33,7 @@ class ServingOptions:
     decoder_queue_delay_microseconds: int = 500
     max_sequence_idle_microseconds: int = 60_000_000
     max_audio_secs: int = 30
+    max_vad_audio_secs: int = 600
     max_total_tokens: int = 10_000
     batch_joint_frames: int = 16
     intra_op_threads: int = 1

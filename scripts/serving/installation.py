@@ -13,7 +13,7 @@ from pathlib import Path
 
 CONTAINER_ROOT = Path("/opt/tritonserver")
 BACKENDS = Path(__file__).resolve().parents[2] / "backends"
-BACKEND_NAMES = ("log_mel", "onnx_sequence", "rnnt_decoder")
+BACKEND_NAMES = ("log_mel", "onnx_sequence", "rnnt_decoder", "silero_vad")
 
 
 class TritonMissingError(RuntimeError):

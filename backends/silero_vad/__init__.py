@@ -1,0 +1,1 @@
+"""Backend ``silero_vad``: AUDIO -> SPEECH_PROBABILITY and SEGMENTS, whole recordings."""
