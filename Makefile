@@ -45,7 +45,7 @@ serve: setup ## run the server in the foreground (AMIRA_* and config files confi
 	@$(PY) -m scripts.serve
 
 .PHONY: test
-test: setup lint ## lint, types, and all tests against a real server
+test: $(VENV)/import lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
 
 .PHONY: test-nemo
@@ -101,6 +101,15 @@ export: setup-nemo ## turn NEMO=file.nemo into the model repository
 	@test -n "$(NEMO)" || { echo "usage: make export NEMO=file.nemo"; exit 2; }
 	$(NEMO_PY) -m scripts.export $(NEMO)
 
+$(VENV)/import: $(VENV)/ready requirements/import.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements/import.txt
+	@touch $@
+
+.PHONY: import-zipformer
+import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder]
+	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
+	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)"
+
 .PHONY: goldens
 goldens: setup-nemo ## compute the reference outputs of the tests with NeMo [NEMO=file.nemo]
 	@test -n "$(NEMO)" || { echo "usage: make goldens NEMO=file.nemo"; exit 2; }
@@ -119,6 +128,8 @@ lock: setup ## resolve the pinned requirements anew
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra baselines -c requirements/dev.txt pyproject.toml \
 	    -o requirements/baselines.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra import -c requirements/dev.txt pyproject.toml \
+	    -o requirements/import.txt
 	# CUDA packages are left to torch: its CPU build needs none.
 	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
 	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt
