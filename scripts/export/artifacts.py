@@ -1,14 +1,11 @@
-"""The files beside the graphs: mel filterbank and window, vocabulary, voice activity detector."""
+"""The files beside the graphs: mel filterbank and window, vocabulary."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 from nemo.collections.asr.models import ASRModel
-
-_VAD = Path(__file__).resolve().parents[2] / "model-repo" / "vad"
 
 
 def save_mel(model: ASRModel, path: Path) -> None:
@@ -39,7 +36,6 @@ def save_vocabulary(model: ASRModel, path: Path) -> None:
     path.write_text("\n".join(pieces) + "\n", encoding="utf-8")
 
 
-def copy_vad(folder: Path) -> None:
-    """Copy the graph of the voice activity detector and its licence from the shipped model repository."""
-    if folder.resolve() != _VAD:
-        shutil.copytree(_VAD, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("config.pbtxt"))
+def save_tokenizer(model: ASRModel, path: Path) -> None:
+    """Write the SentencePiece model, with which the decoder turns phrases into tokens."""
+    path.write_bytes(model.tokenizer.tokenizer.serialized_model_proto())

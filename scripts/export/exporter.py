@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nemo.collections.asr.models import ASRModel
 
-from scripts.export.artifacts import copy_vad, save_mel, save_vocabulary
+from scripts.export.artifacts import save_mel, save_tokenizer, save_vocabulary
 from scripts.export.description import ModelDescription
 from scripts.export.graphs import export_graphs
 from scripts.export.layout import Layout
@@ -55,6 +55,8 @@ def export_model(
         save_mel(model, path)
     for path in layout.vocabularies:
         save_vocabulary(model, path)
+    for path in layout.tokenizers:
+        save_tokenizer(model, path)
     export_graphs(model, description, layout)
-    copy_vad(layout.vad)
+    layout.copy_vad()
     return description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from scripts.export.description import ModelDescription
 from scripts.export.model_configs import ModelConfigs
 from scripts.export.serving_options import ServingOptions
 from scripts.export.triton_config import render
+
+_VAD = Path(__file__).resolve().parents[2] / "model-repo" / "vad"
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,6 @@ class Layout:
         return self.root / "decoder_joint" / "1" / "model.onnx"
 
     @property
-    def vad(self) -> Path:
-        """Folder of the voice activity detector, which is the same for every recogniser."""
-        return self.root / "vad"
-
-    @property
     def mels(self) -> list[Path]:
         """Filterbank and window, one copy for each preprocessor."""
         return [self.root / name / "1" / "mel.npz" for name in ("preprocessor", "preprocessor_batch")]
@@ -51,6 +49,17 @@ class Layout:
     def vocabularies(self) -> list[Path]:
         """Pieces by token id, one copy for each decoder."""
         return [self.root / name / "1" / "vocabulary.txt" for name in ("decoder", "decoder_batch")]
+
+    @property
+    def tokenizers(self) -> list[Path]:
+        """SentencePiece model, one copy for each decoder."""
+        return [self.root / name / "1" / "tokenizer.model" for name in ("decoder", "decoder_batch")]
+
+    def copy_vad(self) -> None:
+        """Copy the voice activity detector, the same for every recogniser, from the shipped model repository."""
+        folder = self.root / "vad"
+        if folder.resolve() != _VAD:
+            shutil.copytree(_VAD, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("config.pbtxt"))
 
     def write_configs(self, description: ModelDescription, options: ServingOptions) -> None:
         """Write description.json and the config.pbtxt of every model."""
