@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +24,6 @@ from scripts.export.zipformer.decoder_joint_graph import context_size, decoder_j
 from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
 from scripts.export.zipformer.files import Encoder, UnsupportedZipformerError, find_file, read_encoder
 from scripts.export.zipformer.vocabulary import read_tokens, unknown_id, write_vocabulary
-
-# The voice activity detector is the same for every recogniser.
-_VAD = Path(__file__).resolve().parents[3] / "model-repo" / "vad"
 
 SAMPLE_RATE = 16000
 HOP_SAMPLES = 160
@@ -106,7 +102,7 @@ def import_zipformer(
         (layout.root / config.name / "config.pbtxt").write_text(render(config), encoding="utf-8")
     for path in layout.vocabularies:
         write_vocabulary(pieces, path)
-    shutil.copytree(_VAD, layout.vad, dirs_exist_ok=True, ignore=shutil.ignore_patterns("config.pbtxt"))
+    layout.copy_vad()
     onnx.save(streaming_encoder(encoder), layout.encoder)
     onnx.save(utterance_encoder(encoder), layout.encoder_batch)
     onnx.save(joint, layout.decoder_joint)
