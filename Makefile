@@ -19,7 +19,7 @@ TRAIN_ENV := OMP_NUM_THREADS=1 THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml scripts/install.sh
 	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/dev.txt
@@ -96,6 +96,13 @@ $(VENV)/baselines: $(VENV)/ready requirements/baselines.txt
 baselines: $(VENV)/baselines ## the default model and other recognisers on the same recordings [OUT=file.json]
 	$(PY) -m scripts.evaluation.baselines --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
 
+.PHONY: quality
+quality: ## measure all of docs/quality.md anew
+	$(MAKE) evaluate-chunks OUT=docs/measurements/evaluation.json
+	$(MAKE) baselines OUT=docs/measurements/baselines.json
+	$(MAKE) babble OUT=docs/measurements/babble.json
+	$(MAKE) docs
+
 .PHONY: export
 export: setup-nemo ## turn NEMO=file.nemo into the model repository
 	@test -n "$(NEMO)" || { echo "usage: make export NEMO=file.nemo"; exit 2; }
@@ -109,6 +116,24 @@ $(VENV)/import: $(VENV)/ready requirements/import.txt
 import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder]
 	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
 	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)"
+
+.PHONY: compare-zipformer
+compare-zipformer: $(VENV)/import $(VENV)/baselines ## the model in DIR, imported and served, against sherpa-onnx [OUT=file.json]
+	@test -n "$(DIR)" || { echo "usage: make compare-zipformer DIR=folder [OUT=file.json]"; exit 2; }
+	$(PY) -m scripts.export.zipformer.compare "$(DIR)" --real $(SPEECH)/eval $(if $(OUT),--out $(OUT))
+
+.PHONY: model
+model: setup setup-nemo ## rebuild model-repo from the default checkpoint, and verify checksums and outputs
+	rm -rf work/model
+	$(NEMO_PY) -m scripts.export $(DEFAULT_NEMO) --model-repo work/model
+	PYTHONPATH=backends $(PY) -m scripts.release adopt work/model
+
+.PHONY: release
+release: setup setup-nemo ## export a new default checkpoint, its goldens and checksums [TRAINING=work/train]
+	$(NEMO_PY) -m scripts.export $(DEFAULT_NEMO)
+	$(NEMO_PY) -m scripts.make_goldens $(DEFAULT_NEMO)
+	PYTHONPATH=backends $(PY) -m scripts.release record $(if $(TRAINING),--training $(TRAINING))
+	$(PY) -m scripts.render_docs
 
 .PHONY: goldens
 goldens: setup-nemo ## compute the reference outputs of the tests with NeMo [NEMO=file.nemo]

@@ -1,0 +1,1 @@
+"""The shipped model as an artifact: checksums, expected outputs, where it comes from. Needs no NeMo."""
