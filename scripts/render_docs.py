@@ -20,6 +20,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
+    ROOT / "docs" / "zipformer.md",
     ROOT / "model-repo" / "MODEL_CARD.md",
 )
 _SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -79,6 +80,20 @@ def _rtf(scores: Figures) -> str:
     return f"{scores.get('all', next(iter(scores.values())))['rtf']:.3f}"
 
 
+def zipformer(figures: Figures) -> str:
+    """Word error rates of an imported Zipformer, served and through sherpa-onnx."""
+    systems = figures["systems"]
+    first = next(iter(systems.values()))
+    rows = [
+        [subset, counts["files"], counts["words"], *(f"{scores[subset]['wer']:.1%}" for scores in systems.values())]
+        for subset, counts in first.items()
+    ]
+    rows.append(["RTF", "", "", *(f"{scores['all']['rtf']:.3f}" for scores in systems.values())])
+    files = first["all"]["files"]
+    equal = f"Tokens and times equal those of sherpa-onnx in {files - len(figures['different'])} of {files} recordings."
+    return f"{_table(['WER', 'files', 'words', *systems], rows)}\n\n{equal}"
+
+
 def babble(figures: Figures) -> str:
     """Tokens recognised in sounds without speech."""
     rows = [[row["sound"], f"{row['tokens_per_minute']:.1f}", row["text"]] for row in figures["sounds"]]
@@ -129,6 +144,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation_short": (evaluation_short, "evaluation.json"),
     "chunk_sizes": (chunk_sizes, "evaluation.json"),
     "baselines": (baselines, "baselines.json"),
+    "zipformer": (zipformer, "zipformer.json"),
     "babble": (babble, "babble.json"),
     "release": (release, "release.json"),
     "bench": (bench, "bench.json"),
