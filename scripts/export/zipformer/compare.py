@@ -32,7 +32,12 @@ from scripts.export.zipformer.sherpa import Recognised, Sherpa
 from scripts.measurement import write_measurement
 
 ROOT = Path(__file__).resolve().parents[3]
-SERVED, SERVED_BATCH, SHERPA, SHERPA_INT8 = "served, streaming", "served, batch", "sherpa-onnx", "int8 joiner"
+SERVED, SERVED_BATCH, SHERPA, SHERPA_INT8 = (
+    "served, streaming",
+    "served, batch",
+    "sherpa-onnx",
+    "sherpa-onnx, int8 joiner",
+)
 # sherpa-onnx and the client round to single precision in another order.
 TIME_TOLERANCE_SECS = 1e-3
 
@@ -105,9 +110,9 @@ def same(final: Final, expected: Recognised) -> bool:
 
 def _print(figures: dict[str, Any]) -> None:
     systems = figures["systems"]
-    print(f"{'WER':12} " + " ".join(f"{name:>18}" for name in systems))
+    print(f"{'WER':12} " + " ".join(f"{name:>24}" for name in systems))
     for subset in systems[SERVED]:
-        print(f"{subset:12} " + " ".join(f"{scores[subset]['wer']:18.3f}" for scores in systems.values()))
+        print(f"{subset:12} " + " ".join(f"{scores[subset]['wer']:24.3f}" for scores in systems.values()))
     files = systems[SERVED]["all"]["files"]
     different = figures["different"]
     print(f"tokens and times equal sherpa-onnx's in {files - len(different)} of {files} recordings")
