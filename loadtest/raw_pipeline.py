@@ -16,8 +16,13 @@ from log_mel.mel import Float32, LogMel
 from log_mel.streaming import StreamingLogMel, StreamState, WindowGeometry
 from onnx_sequence.caches import Array, CacheSlots, parse_states
 from onnx_sequence.session import OnnxSession
-from rnnt_decoder.greedy import GreedySearch, Int32, JointOutput
-from rnnt_decoder.hypothesis import Hypothesis, PredictionShape
+from rnnt_decoder.decoder import Chunk, Decoder
+from rnnt_decoder.joint import Int32, JointDistributions, JointOutput
+from rnnt_decoder.options import Parameters
+from rnnt_decoder.stream import Stream
+
+# Of one stream: mel, encoder slot, decoder.
+State = tuple[StreamState, int, Stream]
 
 
 class RawPipeline:
@@ -38,19 +43,20 @@ class RawPipeline:
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
         self._encoder = _session(model_repo / "encoder", threads)
-        self._joint_session = _session(model_repo / decoder.text("decoder_joint_model"), 1)
-        self._shape = PredictionShape.configured(decoder)
-        self._search = GreedySearch.configured(decoder)
+        self._joint = RawJoint(_session(model_repo / decoder.text("decoder_joint_model"), 1))
+        self._decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
 
-    def open(self) -> tuple[StreamState, int, Hypothesis]:
-        """Return the state of a new stream: mel, encoder slot, hypothesis."""
-        return self._streaming.new_state(), self._slots.acquire(), self._shape.new_hypothesis()
+    def open(self, parameters: Parameters | None = None) -> State:
+        """Return the state of a new stream that asks the decoder for something, or for nothing."""
+        stream = self._decoder.new_stream()
+        self._decoder.prepare(stream, parameters or {}, start=True)
+        return self._streaming.new_state(), self._slots.acquire(), stream
 
-    def close(self, stream: tuple[StreamState, int, Hypothesis]) -> None:
+    def close(self, stream: State) -> None:
         """Free a stream's encoder slot."""
         self._slots.release(stream[1])
 
-    def step(self, streams: list[tuple[StreamState, int, Hypothesis]], chunks: list[Float32], *, end: bool) -> None:
+    def step(self, streams: list[State], chunks: list[Float32], *, end: bool) -> None:
         """Advance every stream by one chunk, all in one batch."""
         frames = [self._streaming.accept(s[0], chunk, end=end) for s, chunk in zip(streams, chunks, strict=True)]
         features = self._streaming.mel.features(np.concatenate(frames))
@@ -63,14 +69,34 @@ class RawPipeline:
         }
         outputs = self._encoder.run({**inputs, **self._slots.gather(slots)}, self._encoder_outputs)
         self._slots.scatter(slots, outputs)
-        hypotheses = [stream[2] for stream in streams]
-        self._search(outputs["ENCODED"], outputs["ENCODED_LENGTH"][:, 0], hypotheses, self._joint)
+        lengths = outputs["ENCODED_LENGTH"][:, 0]
+        pieces = [encoded[:length] for encoded, length in zip(outputs["ENCODED"], lengths, strict=True)]
+        pairs = zip(streams, pieces, strict=True)
+        self._decoder.decode([Chunk(stream[2], piece, finalize=False, end=end) for stream, piece in pairs], self._joint)
 
-    def _joint(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
+
+class RawJoint:
+    """A `joint.Joint` without Triton."""
+
+    def __init__(self, session: OnnxSession) -> None:
+        self._session = session
+
+    def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
+        """As `joint.Joint.best`."""
+        names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE"]
+        output = self._run(names, encoded, targets, state_h, state_c)
+        return JointOutput(*(output[name] for name in names), None, output["STATE_H_NEXT"], output["STATE_C_NEXT"])
+
+    def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
+        """As `joint.Joint.distributions`."""
+        output = self._run(["LOG_PROBS"], encoded, targets, state_h, state_c)
+        return JointDistributions(output["LOG_PROBS"], None, output["STATE_H_NEXT"], output["STATE_C_NEXT"])
+
+    def _run(
+        self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
+    ) -> dict[str, Array]:
         inputs: dict[str, Array] = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
-        names = ["LABEL", "LABEL_LOG_PROB", "STATE_H_NEXT", "STATE_C_NEXT"]
-        outputs = self._joint_session.run(inputs, names)
-        return JointOutput(*(outputs[name] for name in names))
+        return self._session.run(inputs, [*names, "STATE_H_NEXT", "STATE_C_NEXT"])
 
 
 def read_config(model: Path) -> ModelConfig:

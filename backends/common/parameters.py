@@ -32,6 +32,14 @@ class ModelConfig:
             )
         return value
 
+    def optional_text(self, key: str) -> str | None:
+        """Return a parameter; None when it is missing or empty."""
+        return self._parameters.get(key) or None
+
+    def boolean(self, key: str) -> bool:
+        """Return a parameter; false when it is missing. Raises ValueError when it is neither true nor false."""
+        return key in self._parameters and self.text(key, ("true", "false")) == "true"
+
     def integer(self, key: str, minimum: int = 0) -> int:
         """Return a whole-number parameter >= minimum. Raises ValueError otherwise."""
         value = self.text(key)

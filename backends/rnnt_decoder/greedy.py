@@ -1,127 +1,181 @@
-"""Greedy RNN-T search by label-looping (Bataev et al., arXiv 2406.06220) over a batch of sequences.
+"""Greedy transducer search by label-looping (Bataev et al., arXiv 2406.06220) over a batch of streams.
 
 Frame by frame, a decoder calls the joint once per frame and once per label. Here each call evaluates the joint for a
 run of frames with the current prediction and jumps to the first frame that is not blank. So the number of calls is
-the most labels any sequence emits plus one, whatever the number of sequences and, within a chunk, of frames.
+the most labels any stream emits plus one, whatever the number of streams and, within a chunk, of frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from common.parameters import ModelConfig
-from rnnt_decoder.hypothesis import Float32, Hypothesis
+from rnnt_decoder.confidence import confidence
+from rnnt_decoder.endpoints import LENGTH
+from rnnt_decoder.hypothesis import Hypothesis
+from rnnt_decoder.joint import Float32, Int32, Joint, JointOutput
+from rnnt_decoder.stream import Stream
+from rnnt_decoder.vocabulary import Vocabulary
 
-Int32 = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class JointOutput:
-    """What `decoder_joint` says about a run of frames.
-
-    Attributes:
-        labels: most probable label of each frame, blank included, [batch, frames] int32.
-        log_probs: its natural-log probability, [batch, frames] float32.
-        state_h: LSTM hidden state after the target, [batch, layers, hidden] float32.
-        state_c: LSTM cell state after the target, [batch, layers, hidden] float32.
-    """
-
-    labels: Int32
-    log_probs: Float32
-    state_h: Float32
-    state_c: Float32
-
-
-class Joint(Protocol):
-    """The prediction network and the joint, wherever they run."""
-
-    def __call__(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """Evaluate [batch, frames, dim] encoder frames after the labels [batch, 1] and their states."""
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class GreedySearch:
-    """Label-looping greedy search.
+    """Label-looping greedy search, for plain transducers and those with durations (TDT; Xu et al., arXiv 2304.06795).
 
     Attributes:
         blank_id: label that means "next frame".
         max_symbols_per_step: most labels on one frame, as NeMo's `greedy.max_symbols`.
         window_frames: frames evaluated by one call of the joint.
+        vocabulary: tells where words start.
     """
 
     blank_id: int
     max_symbols_per_step: int
     window_frames: int
+    vocabulary: Vocabulary
 
     @staticmethod
-    def configured(config: ModelConfig) -> GreedySearch:
+    def configured(config: ModelConfig, vocabulary: Vocabulary) -> GreedySearch:
         """Read a model's parameters."""
         return GreedySearch(
             blank_id=config.integer("blank_id"),
             max_symbols_per_step=config.integer("max_symbols_per_step", 1),
             window_frames=config.integer("joint_window_frames", 1),
+            vocabulary=vocabulary,
         )
 
-    def __call__(
-        self, encoded: Float32, lengths: npt.NDArray[np.int64], hypotheses: Sequence[Hypothesis], joint: Joint
-    ) -> None:
-        """Extend each hypothesis by the frames of its row.
-
-        The hypotheses change only after the last call of the joint, so an exception leaves them as they were.
+    def __call__(self, encoded: Float32, lengths: Int64, streams: Sequence[Stream], joint: Joint) -> None:
+        """Extend each stream by the frames of its row.
 
         Args:
             encoded: encoder frames [batch, frames, dim].
             lengths: valid frames of each row, [batch].
-            hypotheses: one per row.
+            streams: one per row; their `search` is a Hypothesis.
             joint: evaluates prediction network and joint.
         """
-        rows = len(hypotheses)
-        labels = np.array([[hypothesis.last_label] for hypothesis in hypotheses], np.int32)
-        state_h = np.stack([hypothesis.state_h for hypothesis in hypotheses])
-        state_c = np.stack([hypothesis.state_c for hypothesis in hypotheses])
-        emitted: list[list[tuple[int, int, float]]] = [[] for _ in range(rows)]
-        frame = np.zeros(rows, np.int64)
-        symbols = np.zeros(rows, np.int64)
+        rows = [_Row(stream) for stream in streams]
+        frame = np.array([stream.skip for stream in streams], np.int64)
+        stop = np.array([row.stop(int(length)) for row, length in zip(rows, lengths, strict=True)], np.int64)
         steps = np.arange(self.window_frames)
-
-        active = np.flatnonzero(lengths > 0)
+        active = np.flatnonzero(frame < lengths)
         while active.size:
             positions = frame[active, None] + steps
-            valid = positions < lengths[active, None]
+            valid = positions < stop[active, None]
             window = encoded[active[:, None], np.minimum(positions, encoded.shape[1] - 1)]
-            output = joint(window, labels[active], state_h[active], state_c[active])
-
+            output = self._best(window, [rows[index] for index in active], joint)
             speaks = (output.labels != self.blank_id) & valid
-            emits = speaks.any(axis=1)
-            blanks = np.where(emits, speaks.argmax(axis=1), valid.sum(axis=1))
+            if output.durations is None:
+                emits = speaks.any(axis=1)
+                at = speaks.argmax(axis=1)
+                blanks = np.where(emits, at, valid.sum(axis=1))
+            else:
+                blanks = _hops(speaks, valid, output.durations)
+                emits = blanks < valid.sum(axis=1)
+                at = np.minimum(blanks, self.window_frames - 1)
             frame[active] += blanks
-            symbols[active[blanks > 0]] = 0
-
-            speakers = active[emits]
-            at = blanks[emits]
-            new_labels = output.labels[emits, at]
-            for row, label, log_prob in zip(speakers, new_labels, output.log_probs[emits, at], strict=True):
-                emitted[row].append((int(label), int(frame[row]), float(log_prob)))
-            labels[speakers, 0] = new_labels
-            state_h[speakers] = output.state_h[emits]
-            state_c[speakers] = output.state_c[emits]
-            symbols[speakers] += 1
-            exhausted = speakers[symbols[speakers] >= self.max_symbols_per_step]
-            frame[exhausted] += 1
-            symbols[exhausted] = 0
+            for place, index in enumerate(active):
+                row = rows[index]
+                if blanks[place]:
+                    row.hypothesis.symbols = 0
+                if emits[place]:
+                    frame[index] += self._emit(row, int(frame[index]), place, int(at[place]), output)
+                    stop[index] = row.stop(int(lengths[index]))
+                if frame[index] >= stop[index] and row.end_segment_if_due(int(frame[index])):
+                    stop[index] = row.stop(int(lengths[index]))
             active = active[frame[active] < lengths[active]]
+        for stream, length, reached in zip(streams, lengths, frame, strict=True):
+            stream.skip = int(reached - length)
+            stream.frames += int(length)
 
-        for row, hypothesis in enumerate(hypotheses):
-            for label, at_frame, log_prob in emitted[row]:
-                hypothesis.tokens.append(label)
-                hypothesis.frames.append(hypothesis.frames_decoded + at_frame)
-                hypothesis.log_probs.append(log_prob)
-            hypothesis.last_label = int(labels[row, 0])
-            hypothesis.state_h = state_h[row]
-            hypothesis.state_c = state_c[row]
-            hypothesis.frames_decoded += int(lengths[row])
+    def _best(self, window: Float32, rows: Sequence[_Row], joint: Joint) -> JointOutput:
+        """Ask the joint for the best label of every frame, fused where a stream wants that."""
+        targets = np.array([[row.hypothesis.last_label] for row in rows], np.int32)
+        state_h = np.stack([row.hypothesis.state_h for row in rows])
+        state_c = np.stack([row.hypothesis.state_c for row in rows])
+        if not any(row.stream.options.fusion for row in rows):
+            return joint.best(window, targets, state_h, state_c)
+        output = joint.distributions(window, targets, state_h, state_c)
+        scores = output.log_probs.copy()
+        for index, row in enumerate(rows):
+            fusion = row.stream.options.fusion
+            if fusion is not None:
+                scores[index] = fusion.fuse(output.log_probs[index], row.hypothesis.fusion_state)
+        labels = scores.argmax(axis=-1)
+        log_probs = np.take_along_axis(output.log_probs, labels[..., None], axis=-1)[..., 0]
+        return JointOutput(
+            labels.astype(np.int32),
+            log_probs,
+            confidence(output.log_probs),
+            output.durations,
+            output.state_h,
+            output.state_c,
+        )
+
+    def _emit(self, row: _Row, frame: int, place: int, at: int, output: JointOutput) -> int:
+        """Add the label of one row; return by how many frames that takes it forward."""
+        hypothesis = row.hypothesis
+        label = int(output.labels[place, at])
+        rules = row.stream.options.endpoints
+        now = row.stream.frames + frame
+        too_long = rules.too_long(hypothesis.start_frame, hypothesis.last_frame, now)
+        if too_long and self.vocabulary.starts_word(label):
+            row.stream.end_segment(LENGTH, now)
+            return 0  # the word is decoded again, as the first of the next segment
+        hypothesis.tokens.append(label, now, float(output.log_probs[place, at]), float(output.confidences[place, at]))
+        hypothesis.last_label = label
+        hypothesis.state_h = output.state_h[place]
+        hypothesis.state_c = output.state_c[place]
+        if row.stream.options.fusion is not None:
+            hypothesis.fusion_state = row.stream.options.fusion.advance(hypothesis.fusion_state, label)
+        duration = int(output.durations[place, at]) if output.durations is not None else 0
+        hypothesis.symbols = 0 if duration else hypothesis.symbols + 1
+        if hypothesis.symbols >= self.max_symbols_per_step:
+            hypothesis.symbols = 0
+            return 1
+        return duration
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One stream during one call. Frames are counted from the start of the chunk."""
+
+    stream: Stream
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        return cast("Hypothesis", self.stream.search)
+
+    def stop(self, length: int) -> int:
+        """Frame before which to stop: the end of the chunk, or where the segment ends if no label comes before."""
+        hypothesis = self.hypothesis
+        due = self.stream.options.endpoints.due_frame(hypothesis.start_frame, hypothesis.last_frame)
+        return min(length, due - self.stream.frames)
+
+    def end_segment_if_due(self, frame: int) -> bool:
+        """End the segment before a frame if a rule says so; return whether it did."""
+        rules, hypothesis = self.stream.options.endpoints, self.hypothesis
+        now = self.stream.frames + frame
+        if now < rules.due_frame(hypothesis.start_frame, hypothesis.last_frame):
+            return False
+        self.stream.end_segment(rules.rule_of_silence(hypothesis.last_frame), now)
+        return True
+
+
+def _hops(speaks: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_], durations: Int32) -> Int64:
+    """Follow the durations of blanks to the first label or behind the valid frames; return the position, [batch]."""
+    rows, count = np.arange(len(speaks)), valid.sum(axis=1)
+    position = np.zeros(len(speaks), np.int64)
+    while True:
+        inside = np.minimum(position, speaks.shape[1] - 1)
+        moving = (position < count) & ~speaks[rows, inside]
+        if not moving.any():
+            return position
+        # A blank that lasts no frame would never end (NeMo makes it one).
+        position += np.where(moving, np.maximum(1, durations[rows, inside]), 0)

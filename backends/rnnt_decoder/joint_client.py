@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from common.triton_adapter import tensors
-from rnnt_decoder.greedy import Int32, JointOutput
-from rnnt_decoder.hypothesis import Float32
+from rnnt_decoder.joint import Float32, Int32, JointDistributions, JointOutput
 
-_OUTPUTS = ["LABEL", "LABEL_LOG_PROB", "STATE_H_NEXT", "STATE_C_NEXT"]
+_STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
 
 
 class JointModel:
-    """A `greedy.Joint` that asks another model of the same server."""
+    """A `joint.Joint` that asks another model of the same server."""
 
-    def __init__(self, model_name: str) -> None:
-        """Remember which model to ask."""
+    def __init__(self, model_name: str, *, durations: bool) -> None:
+        """Remember which model to ask, and whether it predicts durations (TDT)."""
         self._model_name = model_name
+        self._extra = ["DURATION"] if durations else []
 
-    def __call__(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """One BLS request with all rows in its batch dimension.
+    def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
+        """One request with all rows in its batch dimension. Raises RuntimeError with the model's error."""
+        names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE", *_STATE]
+        output = self._ask(names, encoded, targets, state_h, state_c)
+        labels, log_probs, confidences, next_h, next_c = (output[name] for name in names)
+        return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
 
-        Raises:
-            RuntimeError: the model answered with an error; its text is kept.
-        """
+    def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
+        """One request with all rows in its batch dimension. Raises RuntimeError with the model's error."""
+        output = self._ask(["LOG_PROBS", *_STATE], encoded, targets, state_h, state_c)
+        next_h, next_c = (output[name] for name in _STATE)
+        return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
+
+    def _ask(
+        self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
+    ) -> dict[str, npt.NDArray[Any]]:
+        names = [*names, *self._extra]
         inputs = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
         request = pb_utils.InferenceRequest(
-            model_name=self._model_name, requested_output_names=_OUTPUTS, inputs=tensors(inputs)
+            model_name=self._model_name, requested_output_names=names, inputs=tensors(inputs)
         )
         response = request.exec()
         if response.has_error():
             raise RuntimeError(f"{self._model_name}: {response.error().message()}")
-        labels, log_probs, next_h, next_c = (
-            np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy()) for name in _OUTPUTS
-        )
-        return JointOutput(labels, log_probs, next_h, next_c)
+        return {name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy()) for name in names}

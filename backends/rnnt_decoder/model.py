@@ -1,6 +1,6 @@
 """Triton adapter of the RNN-T decoder.
 
-With `sequence_batching` it keeps one hypothesis per sequence; without it every request is a whole utterance.
+With `sequence_batching` it keeps one stream per sequence; without it every request is a whole utterance.
 """
 
 from __future__ import annotations
@@ -11,37 +11,26 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
-from rnnt_decoder.greedy import GreedySearch
-from rnnt_decoder.hypothesis import Hypothesis, PredictionShape
+from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.joint_client import JointModel
-from rnnt_decoder.transcript import transcript
-from rnnt_decoder.vocabulary import Vocabulary
+from rnnt_decoder.stream import Stream
 
 
 class TritonPythonModel:
     """ENCODED, ENCODED_LENGTH -> the transcript outputs."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the configuration and the vocabulary."""
+        """Read the configuration, the vocabulary and what else the decoder needs."""
         config = ModelConfig(args["model_config"])
-        self._shape = PredictionShape.configured(config)
-        self._search = GreedySearch.configured(config)
-        self._joint = JointModel(config.text("decoder_joint_model"))
-        self._frame_secs = config.number("frame_secs")
-        self._max_total_tokens = config.integer("max_total_tokens", 1)
-        version_folder = Path(args["model_repository"]) / args["model_version"]
-        self._vocabulary = Vocabulary.load(
-            version_folder / config.text("vocabulary"), expected_size=self._shape.blank_id
-        )
+        self._decoder = Decoder.configured(config, Path(args["model_repository"]) / args["model_version"])
+        self._joint = JointModel(config.text("decoder_joint_model"), durations=self._decoder.has_durations)
         self._process = self._process_utterances
         if config.is_sequence_model:
-            self._sequences = SequenceTable(self._shape.new_hypothesis, idle_secs=config.idle_secs)
+            self._sequences = SequenceTable(self._decoder.new_stream, idle_secs=config.idle_secs)
             self._process = self._process_chunks
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -49,42 +38,40 @@ class TritonPythonModel:
         return respond(requests, self._process)
 
     def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
-        hypotheses = [self._shape.new_hypothesis() for _ in requests]
-        self._decode(requests, hypotheses)
-        return [self._result(hypothesis, is_final=True) for hypothesis in hypotheses]
+        return self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
         return process_sequences(self._sequences, requests, self._extend)
 
-    def _extend(self, steps: list[Step[Hypothesis]]) -> list[Outputs | Exception]:
+    def _extend(self, steps: list[Step[Stream]]) -> list[Outputs | Exception]:
         healthy = [step for step in steps if not step.releases]
-        failure: RuntimeError | None = None
-        try:
-            self._decode([step.request for step in healthy], [step.sequence.state for step in healthy])
-        except RuntimeError as error:
-            failure = error
+        answers = iter(
+            self._answer(
+                [(step.request, step.sequence.state, step.request.start, step.request.end) for step in healthy]
+            )
+        )
         return [
-            failure
-            if failure is not None and not step.releases
-            else self._result(step.sequence.state, is_final=step.request.end)
+            self._decoder.result(step.sequence.state, end=step.request.end) if step.releases else next(answers)
             for step in steps
         ]
 
-    def _decode(self, requests: list[Request], hypotheses: list[Hypothesis]) -> None:
-        """Search the frames of several requests together, shorter ones padded."""
-        if not requests:
-            return
-        rows = [request.array("ENCODED")[0] for request in requests]
-        lengths = np.array([request.array("ENCODED_LENGTH")[0, 0] for request in requests], np.int64)
-        encoded = np.zeros((len(rows), max(len(row) for row in rows), rows[0].shape[1]), np.float32)
-        for padded, row in zip(encoded, rows, strict=True):
-            padded[: len(row)] = row
-        self._search(encoded, lengths, hypotheses, self._joint)
-
-    def _result(self, hypothesis: Hypothesis, *, is_final: bool) -> Outputs | Exception:
-        if len(hypothesis.tokens) > self._max_total_tokens and not is_final:
-            return ValueError(
-                f"the stream has {len(hypothesis.tokens)} tokens; max_total_tokens allows {self._max_total_tokens}: "
-                "send END to collect them and START a new sequence"
-            )
-        return transcript(hypothesis, self._vocabulary, frame_secs=self._frame_secs, is_final=is_final)
+    def _answer(self, work: list[tuple[Request, Stream, bool, bool]]) -> list[Outputs | Exception]:
+        """Decode requests of streams together: (request, stream, whether it starts, whether it ends)."""
+        results: dict[int, Outputs | Exception] = {}
+        chunks: dict[int, Chunk] = {}
+        for index, (request, stream, start, end) in enumerate(work):
+            try:
+                finalize = self._decoder.prepare(stream, request.parameters(), start=start)
+            except ValueError as error:
+                results[index] = error
+            else:
+                length = int(request.array("ENCODED_LENGTH")[0, 0])
+                chunks[index] = Chunk(stream, request.array("ENCODED")[0][:length], finalize, end)
+        failure: RuntimeError | None = None
+        try:
+            self._decoder.decode(list(chunks.values()), self._joint)
+        except RuntimeError as error:  # of the joint: nobody's chunk could be decoded
+            failure = error
+        for index, chunk in chunks.items():
+            results[index] = failure or self._decoder.result(chunk.stream, end=chunk.end)
+        return [results[index] for index in range(len(work))]

@@ -31,6 +31,10 @@ class Vocabulary:
         """Return the pieces of token ids."""
         return [self.pieces[token] for token in tokens]
 
+    def starts_word(self, token: int) -> bool:
+        """Whether a token begins a word."""
+        return self.pieces[token].startswith(_WORD_START)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Join token ids to text, as SentencePiece does: pieces side by side, "▁" being a space."""
         return "".join(self.texts(tokens)).replace(_WORD_START, " ").strip()

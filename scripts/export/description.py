@@ -183,6 +183,7 @@ class TransducerShape:
         vocabulary_size: labels, the blank not counted.
         blank_id: id of the blank, always `vocabulary_size`.
         max_symbols_per_step: most labels to an encoder frame when the checkpoint was evaluated.
+        durations: encoder frames that the joint may advance by (TDT); empty for a plain transducer.
     """
 
     prediction_layers: int
@@ -190,6 +191,7 @@ class TransducerShape:
     vocabulary_size: int
     blank_id: int
     max_symbols_per_step: int
+    durations: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,11 +217,12 @@ class ModelDescription:
     def load(cls, path: Path) -> ModelDescription:
         """Read what `save` wrote. Raises TypeError for a missing or unknown field."""
         data: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        transducer = data["transducer"]
         streaming = {**data["streaming"], "att_context": tuple(data["streaming"]["att_context"])}
         return cls(
             source=Source(**data["source"]),
             mel=MelGeometry(**data["mel"]),
             streaming=StreamingGeometry(**streaming),
             encoder=EncoderShape(**data["encoder"]),
-            transducer=TransducerShape(**data["transducer"]),
+            transducer=TransducerShape(**{**transducer, "durations": tuple(transducer.get("durations", ()))}),
         )

@@ -70,7 +70,7 @@ def _export_decoder_joint(model: ASRModel, description: ModelDescription, path: 
     frames = description.streaming.encoder_frames + 1  # not 1, as above
     state = (shape.prediction_layers, shape.prediction_hidden)
     export_graph(
-        DecoderJoint(model.decoder, model.joint),
+        DecoderJoint(model.decoder, model.joint, shape.durations),
         path,
         inputs={
             "ENCODED": GraphInput(torch.zeros(_EXAMPLE_BATCH, frames, encoder_dim), ("B", "T", encoder_dim)),
@@ -81,8 +81,10 @@ def _export_decoder_joint(model: ASRModel, description: ModelDescription, path: 
         outputs={
             "LABEL": ("B", "T"),
             "LABEL_LOG_PROB": ("B", "T"),
+            "LABEL_CONFIDENCE": ("B", "T"),
             "LOG_PROBS": ("B", "T", shape.vocabulary_size + 1),
             "STATE_H_NEXT": ("B", *state),
             "STATE_C_NEXT": ("B", *state),
+            **({"DURATION": ("B", "T")} if shape.durations else {}),
         },
     )

@@ -31,6 +31,15 @@ _TRANSCRIPT = (
     ("TOKEN_TEXTS", STRING, [-1]),
     ("TOKEN_TIMES", FP32, [-1]),
     ("TOKEN_LOG_PROBS", FP32, [-1]),
+    ("TOKEN_CONFIDENCES", FP32, [-1]),
+    ("STABLE_TOKENS", INT32, [1]),
+    ("WORDS", STRING, [-1]),
+    ("WORD_TIMES", FP32, [-1, 2]),
+    ("WORD_CONFIDENCES", FP32, [-1]),
+    ("SEGMENT_ENDS", INT32, [-1]),
+    ("ENDPOINTS", STRING, [-1]),
+    ("N_BEST", STRING, [-1]),
+    ("N_BEST_SCORES", FP32, [-1]),
     ("AUDIO_PROCESSED", FP32, [1]),
 )
 
@@ -128,11 +137,14 @@ class ModelConfigs:
             [
                 tensor_output("LABEL", INT32, [-1]),
                 tensor_output("LABEL_LOG_PROB", FP32, [-1]),
+                tensor_output("LABEL_CONFIDENCE", FP32, [-1]),
                 tensor_output("LOG_PROBS", FP32, [-1, shape.vocabulary_size + 1]),
                 tensor_output("STATE_H_NEXT", FP32, state),
                 tensor_output("STATE_C_NEXT", FP32, state),
             ]
         )
+        if shape.durations:
+            config.output.append(tensor_output("DURATION", INT32, [-1]))
         _add_parameters(config, self._onnx_parameters())
         return config
 
@@ -228,6 +240,9 @@ class ModelConfigs:
             {
                 "decoder_joint_model": "decoder_joint",
                 "vocabulary": "vocabulary.txt",
+                "tokenizer": "tokenizer.model",
+                "durations": "true" if shape.durations else "false",
+                "max_beam_size": self.options.max_beam_size,
                 "blank_id": shape.blank_id,
                 "prediction_layers": shape.prediction_layers,
                 "prediction_hidden": shape.prediction_hidden,

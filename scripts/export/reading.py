@@ -18,7 +18,7 @@ from scripts.export.description import (
     StreamingGeometry,
     TransducerShape,
 )
-from scripts.export.support import UnsupportedModelError, check_supported
+from scripts.export.support import UnsupportedModelError, check_supported, durations_of
 
 
 def load_checkpoint(path: Path) -> ASRModel:
@@ -97,8 +97,9 @@ def describe(model: ASRModel, checkpoint: Path) -> ModelDescription:
         transducer=TransducerShape(
             prediction_layers=decoder.pred_rnn_layers,
             prediction_hidden=decoder.pred_hidden,
-            vocabulary_size=model.joint.num_classes_with_blank - 1,
+            vocabulary_size=model.joint.num_classes_with_blank - model.joint.num_extra_outputs - 1,
             blank_id=decoder.blank_idx,
             max_symbols_per_step=model.decoding.decoding.max_symbols,
+            durations=durations_of(model),
         ),
     )

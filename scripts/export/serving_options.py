@@ -21,6 +21,7 @@ class ServingOptions:
         max_audio_secs: longest utterance of `asr_batch`.
         max_vad_audio_secs: longest recording of `vad`.
         max_total_tokens: most tokens to a sequence.
+        max_beam_size: the largest beam that a stream may ask for.
         batch_joint_frames: encoder frames to a call of decoder_joint when decoding whole utterances.
         intra_op_threads: ONNX Runtime threads of each model.
     """
@@ -35,6 +36,7 @@ class ServingOptions:
     max_audio_secs: int = 30
     max_vad_audio_secs: int = 600
     max_total_tokens: int = 10_000
+    max_beam_size: int = 16
     batch_joint_frames: int = 16
     intra_op_threads: int = 1
 

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from scripts.export.convolutions import replace_convolutions
 from scripts.export.description import EncoderShape, StreamingGeometry
 
+# A voice activity gate holds back so many samples, in whole chunks, and END brings them all (log_mel/vad_gate.py).
+_GATE_LOOK_AHEAD_SAMPLES = 5632
+
 
 class MaskedSubsampling(nn.Module):
     """NeMo's `ConvSubsampling` with its padding masked on both sides (NeMo masks the right one only)."""
@@ -101,7 +104,8 @@ class StreamingEncoder(nn.Module):
         left_context, right_context = geometry.att_context
         self.chunk = right_context + 1
         self.left_chunks = left_context // self.chunk
-        self._shorten_positions(left_context + geometry.final_encoder_frames)
+        held_back = -(-_GATE_LOOK_AHEAD_SAMPLES // geometry.chunk_samples) * geometry.encoder_frames
+        self._shorten_positions(left_context + geometry.final_encoder_frames + held_back)
 
     def _shorten_positions(self, longest: int) -> None:
         """Keep only the positions a step can need, and project them in advance."""
@@ -117,7 +121,8 @@ class StreamingEncoder(nn.Module):
         """Encode a window.
 
         Args:
-            features: [B, n_mels, T] float32, T being `window_frames` or `final_window_frames`.
+            features: [B, n_mels, T] float32, T being `window_frames`, `final_window_frames`, or longer by what a voice
+                activity gate held back.
             features_length: [B, 1] int64, valid frames counted from the first one, with the left padding of a first
                 chunk or the repeated frames of a later one; no more than those, or 0, for no new frame.
             cache_channel: [B, layers, left_context, model_dim] float32.
@@ -152,7 +157,8 @@ class StreamingEncoder(nn.Module):
             )
             channels.append(channel[:, -self.shape.left_context :])
             times.append(time)
-        next_len = (cached + x.size(1)).clamp(max=self.shape.left_context)
+        # A window without a frame comes only before the first one. Then the caches hold padding, so this is all to keep.
+        next_len = (cached + x.size(1) * (length > 0)).clamp(max=self.shape.left_context)
         return (
             self.out(x),
             encoded_length.unsqueeze(1),

@@ -39,7 +39,7 @@ def check_supported(model: ASRModel) -> None:
         reasons = [
             *_preprocessor_reasons(model.preprocessor),
             *_encoder_reasons(model.encoder),
-            *_transducer_reasons(model.decoder, model.joint),
+            *_transducer_reasons(model.decoder, model.joint, durations_of(model)),
         ]
     if reasons:
         raise UnsupportedModelError(reasons)
@@ -109,7 +109,14 @@ def _encoder_reasons(encoder: Any) -> Iterator[str]:
         yield f"it reduces its frame rate after layer {encoder.reduction_position}, which has no cache"
 
 
-def _transducer_reasons(decoder: Any, joint: Any) -> Iterator[str]:
+def durations_of(model: ASRModel) -> tuple[int, ...]:
+    """Return the durations of a token-and-duration transducer (TDT); empty for any other model."""
+    if model.cfg.decoding.get("model_type") != "tdt":
+        return ()
+    return tuple(int(duration) for duration in model.cfg.decoding.durations)
+
+
+def _transducer_reasons(decoder: Any, joint: Any, durations: tuple[int, ...]) -> Iterator[str]:
     if isinstance(decoder, StatelessTransducerDecoder):
         yield "its prediction network is stateless (StatelessTransducerDecoder); only LSTM ones are served"
     elif type(decoder) is not RNNTDecoder:
@@ -123,8 +130,8 @@ def _transducer_reasons(decoder: Any, joint: Any) -> Iterator[str]:
     if type(joint) is not RNNTJoint:
         yield f"its joint is {type(joint).__name__}; only RNNTJoint is served"
         return
-    if joint.num_extra_outputs:
+    if joint.num_extra_outputs != len(durations):
         yield (
-            f"its joint has {joint.num_extra_outputs} outputs besides labels and blank (TDT durations or multi-blank); "
-            "only plain RNN-T is served"
+            f"its joint has {joint.num_extra_outputs} outputs besides labels and blank, its decoding {len(durations)} "
+            "durations; only plain and token-and-duration transducers (TDT) are served, no multi-blank ones"
         )

@@ -1,10 +1,12 @@
 """`python -m scripts.train.synthesize --hours 2`: more synthetic speech, as Opus with an index that `pack` reads.
 
-About 3.5 hours of speech per CPU hour; give every process its own `--seed` and `--out`.
+About 2 to 3.5 hours of speech per CPU hour; give every process its own `--seed` and `--out`.
 """
 
 import argparse
 import csv
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,26 +84,29 @@ def main() -> None:
     arguments = parser.parse_args()
     if not 0 <= arguments.made_up < 1:
         parser.error(f"--made-up is {arguments.made_up}, allowed is 0 to below 1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was spoken is kept
     prepare(arguments.kokoro)
     kokoro = Kokoro(arguments.kokoro)
     files = SpeechFiles(arguments.out, "kokoro")
     random = np.random.default_rng(arguments.seed)
     spoken, began, next_report = 0.0, time.monotonic(), 60.0
-    for sentence in draw_sentences(arguments.made_up, EvaluationText.read(arguments.eval), random):
-        voice = kokoro.draw_voice(random)
-        audio = kokoro.say(sentence, voice, speed=random.uniform(0.8, 1.25))
-        if len(audio) > MAX_SECONDS * SAMPLE_RATE:
-            continue
-        files.add(audio, voice.name, normalize(sentence))
-        spoken += len(audio) / SAMPLE_RATE
-        elapsed = time.monotonic() - began
-        if elapsed > next_report:
-            left = (3600 * arguments.hours - spoken) / spoken * elapsed / 60
-            print(f"{spoken / 3600:.2f} h spoken, {left:.0f} minutes left", flush=True)
-            next_report += 60
-        if spoken >= 3600 * arguments.hours:
-            break
-    files.flush()
+    try:
+        for sentence in draw_sentences(arguments.made_up, EvaluationText.read(arguments.eval), random):
+            voice = kokoro.draw_voice(random)
+            audio = kokoro.say(sentence, voice, speed=random.uniform(0.8, 1.25))
+            if len(audio) > MAX_SECONDS * SAMPLE_RATE:
+                continue
+            files.add(audio, voice.name, normalize(sentence))
+            spoken += len(audio) / SAMPLE_RATE
+            elapsed = time.monotonic() - began
+            if elapsed > next_report:
+                left = (3600 * arguments.hours - spoken) / spoken * elapsed / 60
+                print(f"{spoken / 3600:.2f} h spoken, {left:.0f} minutes left", flush=True)
+                next_report += 60
+            if spoken >= 3600 * arguments.hours:
+                break
+    finally:
+        files.flush()
     print(f"{spoken / 3600:.3f} h in {arguments.out}")
 
 

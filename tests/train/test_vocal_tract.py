@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training has its own environment: make test-nemo")
 librosa = pytest.importorskip("librosa", reason="training has its own environment: make test-nemo")
 
-from scripts.train.vocal_tract import VocalTractPerturbation, VocalTractSettings
+from scripts.train.vocal_tract import VocalTractPerturbation, VocalTractSettings  # noqa: E402
 
 CENTRES = torch.as_tensor(librosa.mel_frequencies(n_mels=82, fmin=0.0, fmax=8000.0)[1:-1], dtype=torch.float32)
 
@@ -44,4 +44,5 @@ def test_share_and_range_of_the_factors():
     factors = perturbation(probability=0.5, factor_range=(0.8, 0.9)).draw(4000)
     changed = factors[factors != 1]
     assert 0.45 < len(changed) / 4000 < 0.55
-    assert changed.min() >= 0.8 and changed.max() <= 0.9
+    assert changed.min() >= 0.8
+    assert changed.max() <= 0.9
