@@ -2,7 +2,8 @@
 
     python -m scripts.evaluation.babble [--out figures.json]
 
-Exits with 1 when a sound yields more than one token a minute.
+Each sound is streamed alone, and once more after a spoken sentence. Exits with 1 when either yields more than one token
+a minute.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from amira_asr.audio import MODEL_SAMPLE_RATE, Float32
+import numpy as np
+
+from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from scripts.evaluation.__main__ import ROOT
 from scripts.evaluation.noises import sounds
 from scripts.evaluation.served import connect, serve, stream
@@ -20,6 +23,9 @@ from scripts.measurement import write_measurement
 
 MOST_TOKENS_PER_MINUTE = 1.0
 SECS = 60.0
+SPEECH = ROOT / "tests" / "data" / "audio" / "sense-and-sensibility-0880.flac"
+# Tokens come after what they stand for; later ones are not of the sentence.
+_MARGIN_SECS = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,33 +35,43 @@ class Babble:
     Attributes:
         sound: its name.
         secs: its duration.
-        tokens: how many were recognised.
-        text: what they say.
+        alone: tokens a minute in the sound alone.
+        after_speech: tokens a minute in the sound after a sentence.
+        text: what was heard in the sound alone.
     """
 
     sound: str
     secs: float
-    tokens: int
+    alone: float
+    after_speech: float
     text: str
-
-    @property
-    def tokens_per_minute(self) -> float:
-        """Rate of tokens."""
-        return 60 * self.tokens / self.secs
 
     @property
     def too_much(self) -> bool:
         """Whether it is more than is allowed."""
-        return self.tokens_per_minute > MOST_TOKENS_PER_MINUTE
+        return max(self.alone, self.after_speech) > MOST_TOKENS_PER_MINUTE
 
 
 def listen(endpoint: str, recordings: dict[str, Float32]) -> list[Babble]:
-    """Stream each sound through a running server."""
+    """Stream each sound through a running server, alone and after speech."""
+    speech = load_audio(SPEECH)
+    margin = len(speech) / MODEL_SAMPLE_RATE + _MARGIN_SECS
     heard = []
     with connect(endpoint) as client:
         for name, audio in recordings.items():
-            final = stream(client, audio)
-            heard.append(Babble(name, len(audio) / MODEL_SAMPLE_RATE, len(final.tokens), final.text))
+            minutes = len(audio) / MODEL_SAMPLE_RATE / 60
+            alone = stream(client, audio)
+            after = stream(client, np.concatenate([speech, audio]))
+            late = sum(token.time_secs > margin for token in after.tokens)
+            heard.append(
+                Babble(
+                    name,
+                    secs=60 * minutes,
+                    alone=round(len(alone.tokens) / minutes, 2),
+                    after_speech=round(late / minutes, 2),
+                    text=alone.text,
+                )
+            )
     return heard
 
 
@@ -76,11 +92,10 @@ def main() -> int:
         with serve(arguments.model_repo) as server:
             heard = listen(server.grpc_endpoint, recordings)
     for item in heard:
-        print(f"{item.sound:24} {item.tokens_per_minute:6.1f} tokens a minute  {item.text}")
+        print(f"{item.sound:24} {item.alone:5.1f} tokens a minute, {item.after_speech:5.1f} after speech  {item.text}")
     failed = [item.sound for item in heard if item.too_much]
     if arguments.out:
-        rows = [{**asdict(item), "tokens_per_minute": round(item.tokens_per_minute, 2)} for item in heard]
-        write_measurement(arguments.out, {"limit": MOST_TOKENS_PER_MINUTE, "sounds": rows})
+        write_measurement(arguments.out, {"limit": MOST_TOKENS_PER_MINUTE, "sounds": [asdict(item) for item in heard]})
     if failed:
         print(f"more than {MOST_TOKENS_PER_MINUTE:g} token a minute: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

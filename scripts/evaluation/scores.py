@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jiwer
+import numpy as np
 
 from scripts.evaluation.recordings import Utterance
 from scripts.text_normalization import normalize
@@ -13,6 +14,7 @@ from scripts.text_normalization import normalize
 # Children and non-native speakers reading aloud: what the recogniser is for.
 FIRST_SUBSET = "so762"
 ALL_REAL = "all"
+_DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Figures:
 
     Attributes:
         wer: word error rate, a fraction.
+        wer_interval: of 95 %, from resampled recordings (bootstrap; Bisani and Ney, ICASSP 2004).
         cer: character error rate, a fraction.
         rtf: seconds it took over seconds of audio.
         files: how many recordings.
@@ -44,6 +47,7 @@ class Figures:
     """
 
     wer: float
+    wer_interval: tuple[float, float]
     cer: float
     rtf: float
     files: int
@@ -59,6 +63,7 @@ def score(recognitions: Sequence[Recognition]) -> Figures:
     hypotheses = [normalize(item.text) for item in recognitions]
     return Figures(
         wer=round(float(jiwer.wer(references, hypotheses)), 4),
+        wer_interval=_interval(references, hypotheses),
         cer=round(float(jiwer.cer(references, hypotheses)), 4),
         rtf=round(sum(item.secs for item in recognitions) / sum(item.utterance.seconds for item in recognitions), 4),
         files=len(references),
@@ -76,6 +81,15 @@ def score_by_subset(recognitions: Sequence[Recognition]) -> dict[str, Figures]:
         groups[ALL_REAL] = real
     groups |= _grouped(synthetic)
     return {subset: score(items) for subset, items in groups.items()}
+
+
+def _interval(references: list[str], hypotheses: list[str]) -> tuple[float, float]:
+    """Draw as many recordings with replacement, often, and cut off the extreme rates. The same draws every time."""
+    words = np.array([len(reference.split()) for reference in references])
+    errors = np.array([jiwer.wer(*pair) for pair in zip(references, hypotheses, strict=True)]) * words
+    draws = np.random.default_rng(0).integers(0, len(words), (_DRAWS, len(words)))
+    low, high = np.quantile(errors[draws].sum(axis=1) / words[draws].sum(axis=1), (0.025, 0.975))
+    return round(float(low), 4), round(float(high), 4)
 
 
 def _grouped(recognitions: Sequence[Recognition]) -> dict[str, list[Recognition]]:

@@ -12,12 +12,13 @@ def test_silence_yields_no_token_and_speech_yields_many(server, speech):
         server.grpc_endpoint, {"silence": np.zeros(160000, np.float32), "speech": speech[: 16000 * 5]}
     )
     assert not silence.too_much
-    assert (silence.tokens, silence.text) == (0, "")
+    assert (silence.alone, silence.after_speech, silence.text) == (0, 0, "")
     assert spoken.too_much
-    assert spoken.tokens_per_minute > 60
+    assert spoken.alone > 60
+    assert spoken.after_speech > 60
 
 
-def test_the_limit_is_one_token_a_minute():
-    assert not Babble("hum", 60.0, 1, "a").too_much
-    assert Babble("hum", 60.0, 2, "a b").too_much
-    assert Babble("hum", 30.0, 1, "a").too_much
+def test_the_limit_is_one_token_a_minute_in_both():
+    assert not Babble("hum", 60.0, 1.0, 1.0, "a").too_much
+    assert Babble("hum", 60.0, 2.0, 0.0, "a b").too_much
+    assert Babble("hum", 60.0, 0.0, 2.0, "").too_much

@@ -24,6 +24,19 @@ def test_hypotheses_are_normalised_and_errors_counted():
     assert (figures.files, figures.words, figures.empty) == (2, 5, 1)
 
 
+def test_interval_shrinks_with_more_recordings_and_is_a_point_when_all_are_alike():
+    good, bad = _heard("lj", "a b c d", "a b c d"), _heard("lj", "a b c d", "a b x x")
+    few, many = score([good, bad] * 4), score([good, bad] * 100)
+    assert few.wer == many.wer == pytest.approx(0.25)
+    for figures in (few, many):
+        low, high = figures.wer_interval
+        assert low < 0.25 < high
+    assert np.subtract(*few.wer_interval) < 3 * np.subtract(*many.wer_interval)
+    # The rate of a resampled recording has the standard deviation 0.25: 1.96 * 0.25 / sqrt(200).
+    assert many.wer_interval == pytest.approx((0.25 - 0.0346, 0.25 + 0.0346), abs=0.006)
+    assert score([bad] * 5).wer_interval == (0.5, 0.5)
+
+
 def test_readers_come_first_and_synthetic_voices_do_not_count_as_real():
     figures = score_by_subset(
         [
