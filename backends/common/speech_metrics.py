@@ -22,7 +22,7 @@ class SpeechMetrics:
         ]
         self._speech, self._audio = (family.Metric(labels={"model": model_name}) for family in self._families)
 
-    def count(self, *, speech_windows: int, windows: int) -> None:
+    def count(self, speech_windows: int, windows: int) -> None:
         """Add windows of 32 ms: those with speech, and all. Each is a round trip to the server process."""
         if speech_windows:
             self._speech.increment(speech_windows * WINDOW_SECS)

@@ -7,6 +7,7 @@ the windows that a chunk completes or all those of an utterance.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from common.draining import refuse_when_draining
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
+from common.speech_metrics import SpeechMetrics
 from common.triton_adapter import Outputs, Request, respond
 from log_mel.audio import check_audio, check_length, check_sample_rate
 from log_mel.front_end import Chunk, FrontEnd, Window
 from log_mel.kaldi import KaldiFrontEnd
 from log_mel.mel import LogMel
 from log_mel.streaming import StreamingLogMel, WindowGeometry
+from log_mel.vad_gate import GateOptions, SpeechGate, Stream
 
 
 class TritonPythonModel:
@@ -53,7 +56,7 @@ class TritonPythonModel:
         else:
             self._streaming = transform
         self._sequences = SequenceTable(
-            self._streaming.new_state,
+            lambda: Stream(self._streaming.new_state()),
             idle_secs=config.idle_secs,
             capacity=config.integer("max_concurrent_streams", 1),
             admit=refuse_when_draining,
@@ -65,6 +68,8 @@ class TritonPythonModel:
             kind=pb_utils.MetricFamily.GAUGE,
         )
         self._live = self._live_family.Metric(labels={"model": config.model_name})
+        detector = Path(args["model_repository"]).parent / "vad" / "1" / "model.onnx"
+        self._gate = SpeechGate(detector, self._chunk_samples, SpeechMetrics(config.model_name).count)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
@@ -95,30 +100,45 @@ class TritonPythonModel:
             self._live.set(len(self._sequences))
         return results
 
-    def _windows(self, steps: list[Step[Any]]) -> list[Outputs | Exception]:
+    def _windows(self, steps: list[Step[Stream[Any]]]) -> list[Outputs | Exception]:
         results: list[Outputs | Exception] = [_outputs(self._streaming.empty_window())] * len(steps)
-        accepted: list[int] = []
-        chunks: list[Chunk[Any]] = []
+        chunks: dict[int, Chunk[Any]] = {}
         for index, step in enumerate(steps):
             if step.releases:
                 continue
             try:
-                chunks.append(self._check(step))
-                accepted.append(index)
+                chunks[index] = self._check(step)
             except ValueError as error:
                 results[index] = error
-        if accepted:
-            for index, window in zip(accepted, self._streaming.windows(chunks), strict=True):
+        self._silence(steps, chunks)
+        if chunks:
+            for index, window in zip(chunks, self._streaming.windows(list(chunks.values())), strict=True):
                 results[index] = _outputs(window)
         return results
 
-    def _check(self, step: Step[Any]) -> Chunk[Any]:
+    def _check(self, step: Step[Stream[Any]]) -> Chunk[Any]:
         """Return the audio of one request. Raises ValueError when it may not have that."""
-        request = step.request
-        check_sample_rate(request.parameters(), self._sample_rate)
+        request, stream = step.request, step.sequence.state
+        parameters = request.parameters()
+        check_sample_rate(parameters, self._sample_rate)
+        if request.start:
+            stream.gate = self._gate.requested(parameters)
+        else:
+            GateOptions.check_later(parameters)
         audio = check_audio(request.array("AUDIO"))
         check_length(len(audio), self._chunk_samples, end=request.end)
-        return Chunk(step.sequence.state, audio, request.end)
+        return Chunk(stream.features, audio, request.end)
+
+    def _silence(self, steps: list[Step[Stream[Any]]], chunks: dict[int, Chunk[Any]]) -> None:
+        """Pass the chunks of streams that have a gate through it, by index of the step; those it holds back go."""
+        gates = {index: gate for index in chunks if (gate := steps[index].sequence.state.gate) is not None}
+        if not gates:
+            return
+        gated = [chunks.pop(index) for index in gates]
+        audio = self._gate.apply(list(gates.values()), [c.audio for c in gated], [c.end for c in gated])
+        for index, chunk, piece in zip(gates, gated, audio, strict=True):
+            if len(piece) or chunk.end:
+                chunks[index] = replace(chunk, audio=piece)
 
 
 def _outputs(window: Window) -> Outputs:

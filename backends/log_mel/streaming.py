@@ -140,6 +140,8 @@ class StreamingLogMel:
         state.pending = pending[len(taken) :]
         valid = np.concatenate([left, taken])
         size = geometry.window_frames if len(valid) <= geometry.window_frames else geometry.final_window_frames
+        while size < len(valid):  # END also brings the chunks that a voice activity gate held back
+            size += geometry.chunk_frames
         window = np.zeros((size, self.mel.n_mels), np.float32)
         window[: len(valid)] = valid
         state.context = valid[-geometry.context_frames :]

@@ -50,8 +50,8 @@ class TritonPythonModel:
                 results[index] = _outputs(probabilities, len(audio), options)
             thresholds = [options.threshold for _, options in accepted.values()]
             self._metrics.count(
-                speech_windows=sum(int((p >= t).sum()) for p, t in zip(heard, thresholds, strict=True)),
-                windows=sum(map(len, heard)),
+                sum(int((p >= t).sum()) for p, t in zip(heard, thresholds, strict=True)),
+                sum(map(len, heard)),
             )
         return results
 

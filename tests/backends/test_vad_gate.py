@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.speech_detector import SpeechDetector
-from log_mel.vad_gate import BEFORE_SAMPLES, LOOK_AHEAD_SAMPLES, GateOptions, SpeechGate
+from log_mel.vad_gate import LOOK_AHEAD_SAMPLES, GateOptions, SpeechGate
 from tests.conftest import ROOT
 
 GRAPH = ROOT / "model-repo" / "vad" / "1" / "model.onnx"
@@ -29,6 +29,15 @@ class ScriptedDetector:
         return [np.array(heard, np.float32)]
 
 
+def chunks_held_back(chunk_samples):
+    return -(-LOOK_AHEAD_SAMPLES // chunk_samples)
+
+
+def before(chunk_samples):
+    """Whole windows of what is held back, without one that is not whole yet, in samples."""
+    return (chunks_held_back(chunk_samples) * chunk_samples - 512) // 512 * 512
+
+
 def new_gate(chunk_samples=8960, count=lambda *_: None, detector=None, graph=GRAPH):
     gate = SpeechGate(graph, chunk_samples, count)
     gate._detector = detector
@@ -37,7 +46,7 @@ def new_gate(chunk_samples=8960, count=lambda *_: None, detector=None, graph=GRA
 
 def gated(gate, audio, chunk_samples=8960, **parameters):
     """A whole waveform through the gate: nothing for the first chunks, then one chunk for each, all the rest at END."""
-    held_back = -(-LOOK_AHEAD_SAMPLES // chunk_samples)
+    held_back = chunks_held_back(chunk_samples)
     state = gate.requested({"vad_gate": True, **parameters})
     released = []
     for number, start in enumerate(range(0, max(len(audio), 1), chunk_samples)):
@@ -48,11 +57,11 @@ def gated(gate, audio, chunk_samples=8960, **parameters):
     return np.concatenate(released)
 
 
-def near(windows, samples, before, after):
+def near(windows, samples, earlier, later):
     """Which of [samples] are in one of the windows, or so close to it."""
     kept = np.zeros(samples, bool)
     for window in windows:
-        kept[max(0, window * 512 - before) : (window + 1) * 512 + after] = True
+        kept[max(0, window * 512 - earlier) : (window + 1) * 512 + later] = True
     return kept
 
 
@@ -69,7 +78,7 @@ def test_what_is_silenced_does_not_depend_on_the_chunks(probabilities, last, chu
     gate = new_gate(chunk_samples, detector=ScriptedDetector(probabilities))
     released = gated(gate, audio, chunk_samples, vad_hangover_ms=hangover_ms)
     speech = [index for index, probability in enumerate(probabilities) if probability > 0.5]
-    expected = np.where(near(speech, samples, BEFORE_SAMPLES, hangover_ms * 16), audio, 0)
+    expected = np.where(near(speech, samples, before(chunk_samples), hangover_ms * 16), audio, 0)
     np.testing.assert_array_equal(released, expected)
     whole = near(speech, samples, KEPT_AT_LEAST, KEPT_AT_LEAST)
     np.testing.assert_array_equal(released[whole], audio[whole])
@@ -80,7 +89,7 @@ def test_speech_goes_on_until_it_is_clearly_over():
     gate = new_gate(detector=ScriptedDetector([0.4] * 20 + [0.6] + [0.4] * 20 + [0.3] + [0.4] * 58))
     released = gated(gate, audio, vad_hangover_ms=300)
     kept = np.flatnonzero(released)
-    assert kept[0] == 20 * 512 - BEFORE_SAMPLES
+    assert kept[0] == 20 * 512 - 8192
     assert kept[-1] == 41 * 512 + 4800 - 1
 
 
@@ -137,6 +146,12 @@ def test_streams_in_one_call_do_not_mix(counted, clips):
 def test_wrong_parameters_are_named(parameters, message):
     with pytest.raises(ValueError, match=message):
         GateOptions.requested(parameters)
+
+
+def test_parameters_after_the_start_are_refused():
+    GateOptions.check_later({"finalize": True})
+    with pytest.raises(ValueError, match="parameter vad_gate comes too late; allowed only with START"):
+        GateOptions.check_later({"vad_gate": True})
 
 
 def test_the_detector_is_loaded_when_it_is_first_asked_for(monkeypatch, tmp_path):
