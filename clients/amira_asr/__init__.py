@@ -14,22 +14,29 @@ from amira_asr.errors import (
     AmiraError,
     DeadlineExceeded,
     InvalidAudio,
+    InvalidRequest,
     SequenceLost,
     ServerError,
     ServerFull,
     ServerUnavailable,
 )
-from amira_asr.events import Final, Partial, ServerModel, Token, Transcript, Word
+from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, Transcript, Word
+from amira_asr.options import FINALIZE, DecodingOptions
 from amira_asr.settings import Settings, SettingsError, load_settings
 
 __all__ = [
+    "FINALIZE",
+    "Alternative",
     "AmiraError",
     "AsrClient",
     "AsyncAsrClient",
     "DeadlineExceeded",
+    "DecodingOptions",
     "Final",
     "InvalidAudio",
+    "InvalidRequest",
     "Partial",
+    "Segment",
     "SequenceLost",
     "ServerError",
     "ServerFull",

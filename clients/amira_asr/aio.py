@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,12 @@ from tritonclient.utils import InferenceServerException
 
 from amira_asr import protocol
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
+from amira_asr.buffers import Audio
 from amira_asr.chunker import Buffer, Chunker, SampleFormat
 from amira_asr.errors import AmiraError, InvalidAudio, ServerError
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.history import History
+from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.sequence import ServerSequence
 from amira_asr.settings import Settings, load_settings
 from amira_asr.split import split_at_silence
@@ -83,11 +85,12 @@ class AsyncAsrClient:
 
     async def stream(
         self,
-        audio: AsyncIterable[Buffer] | Iterable[Buffer],
+        audio: Audio,
         *,
         sample_rate: int = MODEL_SAMPLE_RATE,
         sample_format: SampleFormat = "s16le",
         channels: int = 1,
+        options: DecodingOptions = NO_OPTIONS,
     ) -> AsyncGenerator[Partial | Final, None]:
         """Recognise audio while it comes.
 
@@ -96,13 +99,15 @@ class AsyncAsrClient:
 
         Args:
             audio: buffers of any length: bytes, or arrays of int16 or float samples. A plain iterable may block, as a
-                microphone does; it runs in a thread of its own.
+                microphone does; it runs in a thread of its own. `FINALIZE` among them ends a segment.
             sample_rate: of the buffers, Hz; any, it is resampled.
             sample_format: how to read bytes.
             channels: interleaved channels of the buffers.
+            options: what the stream asks of the decoder.
 
         Yields:
-            A `Partial` after every chunk of the model and one `Final` when the audio has ended.
+            A `Partial` after every chunk of the model and one `Final` when the audio has ended. With endpointing,
+            `segments` of an event are those that ended with it; `text` is always the whole text.
 
         Raises:
             AmiraError: its `partial` is what had been recognised. The stream has ended on the server, too.
@@ -116,7 +121,7 @@ class AsyncAsrClient:
             channels=channels,
         )
         stream = Stream(
-            lambda: ServerSequence(self._triton, self._settings, form),
+            lambda: ServerSequence(self._triton, self._settings, form, options),
             lambda: self._check_unchanged(form),
             chunker,
             History(form.chunk_secs),
@@ -133,6 +138,7 @@ class AsyncAsrClient:
         sample_rate: int = MODEL_SAMPLE_RATE,
         sample_format: SampleFormat = "s16le",
         channels: int = 1,
+        options: DecodingOptions = NO_OPTIONS,
     ) -> Final:
         """Recognise a whole recording; one longer than the server takes is split at silence and joined.
 
@@ -141,6 +147,7 @@ class AsyncAsrClient:
             sample_rate: of samples, Hz; a file says it itself.
             sample_format: how to read bytes.
             channels: interleaved channels of samples.
+            options: what to ask of the decoder.
 
         Raises:
             InvalidAudio: the file cannot be decoded, or there are no samples.
@@ -162,22 +169,23 @@ class AsyncAsrClient:
             raise InvalidAudio("the recording holds no samples")
         limit = form.max_audio_secs or len(samples) / form.sample_rate
         (_, first), *rest = await asyncio.to_thread(split_at_silence, samples, form.sample_rate, limit)
-        whole = await self._transcribe_piece(first, form)
+        whole = await self._transcribe_piece(first, form, options)
         for start, piece in rest:
             try:
-                whole = append(whole, start / form.sample_rate, await self._transcribe_piece(piece, form))
+                whole = append(whole, start / form.sample_rate, await self._transcribe_piece(piece, form, options))
             except AmiraError as error:
                 error.partial = whole
                 raise
         return whole
 
-    async def _transcribe_piece(self, samples: Float32, form: protocol.ModelFormat) -> Final:
+    async def _transcribe_piece(self, samples: Float32, form: protocol.ModelFormat, options: DecodingOptions) -> Final:
         began = time.perf_counter()
         result = await self._ask(
             self._triton.infer(
                 self._settings.batch_model_name,
                 protocol.inputs(samples),
                 outputs=protocol.outputs(),
+                parameters=options.parameters(),
                 client_timeout=self._settings.inference_timeout_secs,
             )
         )

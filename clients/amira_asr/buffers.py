@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 
 from amira_asr.chunker import Buffer
+from amira_asr.options import Finalize
+
+Audio: TypeAlias = "AsyncIterable[Buffer | Finalize] | Iterable[Buffer | Finalize]"
 
 
-async def iterate(audio: AsyncIterable[Buffer] | Iterable[Buffer]) -> AsyncGenerator[Buffer, None]:
+async def iterate(audio: Audio) -> AsyncGenerator[Buffer | Finalize, None]:
     """Yield the buffers of any iterable; a single buffer counts as an iterable of one.
 
     A plain iterable may block, as a microphone does: it runs in a thread of its own, at most one buffer ahead. The
@@ -24,7 +28,7 @@ async def iterate(audio: AsyncIterable[Buffer] | Iterable[Buffer]) -> AsyncGener
         return
     buffers = [audio] if isinstance(audio, (bytes, bytearray, memoryview, np.ndarray)) else audio
     loop = asyncio.get_running_loop()
-    handed: asyncio.Queue[Buffer | BaseException | None] = asyncio.Queue()
+    handed: asyncio.Queue[Buffer | Finalize | BaseException | None] = asyncio.Queue()
     room = threading.Semaphore(1)
     given_up = threading.Event()
 

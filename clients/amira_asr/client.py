@@ -15,6 +15,7 @@ from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.chunker import Buffer, SampleFormat
 from amira_asr.errors import ServerUnavailable
 from amira_asr.events import Final, Partial, ServerModel
+from amira_asr.options import NO_OPTIONS, DecodingOptions, Finalize
 from amira_asr.settings import Settings
 
 _T = TypeVar("_T")
@@ -65,14 +66,17 @@ class AsrClient:
 
     def stream(
         self,
-        audio: Iterable[Buffer],
+        audio: Iterable[Buffer | Finalize],
         *,
         sample_rate: int = MODEL_SAMPLE_RATE,
         sample_format: SampleFormat = "s16le",
         channels: int = 1,
+        options: DecodingOptions = NO_OPTIONS,
     ) -> Iterator[Partial | Final]:
         """Recognise audio while it comes; as `AsyncAsrClient.stream`. The audio is iterated in a thread of its own."""
-        events = self._client.stream(audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels)
+        events = self._client.stream(
+            audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels, options=options
+        )
         self._open.add(events)
         try:
             while (event := self._run(_next(events))) is not None:
@@ -88,10 +92,13 @@ class AsrClient:
         sample_rate: int = MODEL_SAMPLE_RATE,
         sample_format: SampleFormat = "s16le",
         channels: int = 1,
+        options: DecodingOptions = NO_OPTIONS,
     ) -> Final:
         """Recognise a whole recording; as `AsyncAsrClient.transcribe`."""
         return self._run(
-            self._client.transcribe(audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels)
+            self._client.transcribe(
+                audio, sample_rate=sample_rate, sample_format=sample_format, channels=channels, options=options
+            )
         )
 
     def _run(self, call: Coroutine[Any, Any, _T]) -> _T:

@@ -52,3 +52,7 @@ class InvalidAudio(AmiraError):
 
 class ServerError(AmiraError):
     """Anything else that the server reports."""
+
+
+class InvalidRequest(ServerError):
+    """An option that the server does not take, or not with that value; the text names what is allowed."""

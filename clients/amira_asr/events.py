@@ -16,7 +16,7 @@ class Token:
         id: index in the model's vocabulary.
         text: its SentencePiece piece; a leading "▁" starts a word.
         time_secs: when it was heard, from the start of the audio.
-        confidence: its probability, 0 to 1.
+        confidence: how sure the model was, 0 to 1, by the entropy of its choices (docs/decoding.md).
     """
 
     id: int
@@ -33,13 +33,43 @@ class Word:
         text: the word.
         start_secs: time of its first token.
         end_secs: time of its last token, plus one frame of the encoder.
-        confidence: lowest probability among its tokens.
+        confidence: the lowest of its tokens'.
     """
 
     text: str
     start_secs: float
     end_secs: float
     confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A finished part of a stream.
+
+    Attributes:
+        text: what was said in it.
+        start_secs: when its first word starts.
+        end_secs: when its last word ends.
+        rule: why it ended: "silence", "no_speech", "length", "finalize" or "end".
+    """
+
+    text: str
+    start_secs: float
+    end_secs: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another way to read the latest segment.
+
+    Attributes:
+        text: of the segment.
+        score: natural-log probability, per token unless the options say otherwise.
+    """
+
+    text: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +82,9 @@ class Transcript:
         words: its words.
         audio_secs: seconds of audio that the text covers.
         latency_ms: from sending the audio to receiving this.
+        stable_words: how many of the words will not change any more.
+        segments: those that ended with this event.
+        alternatives: the best readings of the latest segment, best first, if more than one was asked for.
     """
 
     text: str
@@ -59,6 +92,9 @@ class Transcript:
     words: tuple[Word, ...]
     audio_secs: float
     latency_ms: float
+    stable_words: int = 0
+    segments: tuple[Segment, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +147,9 @@ def words_of(tokens: Sequence[Token], frame_secs: float) -> tuple[Word, ...]:
         for group in groups
     )
     return tuple(word for word in words if word.text)
+
+
+def stable_words_of(tokens: Sequence[Token], stable: int) -> int:
+    """Return how many words cannot change when the first `stable` tokens cannot: the last of them may still grow."""
+    starts = [index for index, token in enumerate(tokens) if index == 0 or token.text.startswith(WORD_START)]
+    return max(0, sum(start < stable for start in starts) - 1)

@@ -20,10 +20,12 @@ class Chunk:
     Attributes:
         samples: [chunk_samples] float32, fewer in the last one.
         end: whether it is the last one.
+        finalize: whether the segment ends with it.
     """
 
     samples: Float32
     end: bool
+    finalize: bool = False
 
 
 class History:

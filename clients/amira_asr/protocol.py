@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,28 @@ from amira_asr.errors import (
     AmiraError,
     DeadlineExceeded,
     InvalidAudio,
+    InvalidRequest,
     SequenceLost,
     ServerError,
     ServerFull,
     ServerUnavailable,
 )
-from amira_asr.events import Final, Partial, ServerModel, Token, words_of
+from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, stable_words_of, words_of
+from amira_asr.options import Parameter
 
-_OUTPUTS = ["TRANSCRIPT", "IS_FINAL", "TOKENS", "TOKEN_TEXTS", "TOKEN_TIMES", "TOKEN_LOG_PROBS", "AUDIO_PROCESSED"]
+_OUTPUTS = [
+    "IS_FINAL",
+    "TOKENS",
+    "TOKEN_TEXTS",
+    "TOKEN_TIMES",
+    "TOKEN_CONFIDENCES",
+    "STABLE_TOKENS",
+    "SEGMENT_ENDS",
+    "ENDPOINTS",
+    "N_BEST",
+    "N_BEST_SCORES",
+    "AUDIO_PROCESSED",
+]
 _LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
 _STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"server full")
@@ -90,9 +105,12 @@ def inputs(audio: Float32) -> list[grpc.InferInput]:
     return [tensor]
 
 
-def chunk_request(model: str, sequence_id: str, chunk: Float32, *, start: bool, end: bool) -> dict[str, Any]:
+def chunk_request(
+    model: str, sequence_id: str, chunk: Float32, *, start: bool, end: bool, parameters: dict[str, Parameter]
+) -> dict[str, Any]:
     """Return one request of a gRPC stream, as `stream_infer` takes it."""
     return {
+        "parameters": parameters,
         "model_name": model,
         "inputs": inputs(chunk),
         "outputs": outputs(),
@@ -108,21 +126,41 @@ def outputs() -> list[grpc.InferRequestedOutput]:
 
 
 def read_transcript(result: grpc.InferResult, frame_secs: float, latency_ms: float) -> Partial | Final:
-    """Turn a response into an event."""
+    """Turn a response into an event, about the segments that ended with it or the one that goes on."""
     values = {name: result.as_numpy(name)[0] for name in _OUTPUTS}
     tokens = tuple(
-        Token(int(token), piece.decode(), float(time_secs), float(np.exp(log_prob)))
-        for token, piece, time_secs, log_prob in zip(
-            values["TOKENS"], values["TOKEN_TEXTS"], values["TOKEN_TIMES"], values["TOKEN_LOG_PROBS"], strict=True
+        Token(int(token), piece.decode(), float(time_secs), float(confidence))
+        for token, piece, time_secs, confidence in zip(
+            values["TOKENS"], values["TOKEN_TEXTS"], values["TOKEN_TIMES"], values["TOKEN_CONFIDENCES"], strict=True
         )
+    )
+    bounds = itertools.pairwise([0, *values["SEGMENT_ENDS"]])
+    parts = [words_of(tokens[first:last], frame_secs) for first, last in bounds]
+    words = tuple(itertools.chain(*parts)) if parts else words_of(tokens, frame_secs)
+    audio_secs = float(values["AUDIO_PROCESSED"][0])
+    segments = tuple(
+        Segment(
+            text=" ".join(word.text for word in part),
+            start_secs=part[0].start_secs if part else audio_secs,
+            end_secs=part[-1].end_secs if part else audio_secs,
+            rule=rule.decode(),
+        )
+        for part, rule in zip(parts, values["ENDPOINTS"], strict=True)
+    )
+    alternatives = tuple(
+        Alternative(text.decode(), float(score))
+        for text, score in zip(values["N_BEST"], values["N_BEST_SCORES"], strict=True)
     )
     kind = Final if values["IS_FINAL"][0] else Partial
     return kind(
-        text=values["TRANSCRIPT"][0].decode(),
+        text=" ".join(word.text for word in words),
         tokens=tokens,
-        words=words_of(tokens, frame_secs),
-        audio_secs=float(values["AUDIO_PROCESSED"][0]),
+        words=words,
+        audio_secs=audio_secs,
         latency_ms=latency_ms,
+        stable_words=len(words) if segments else stable_words_of(tokens, int(values["STABLE_TOKENS"][0])),
+        segments=segments,
+        alternatives=alternatives if len(alternatives) > 1 else (),
     )
 
 
@@ -147,6 +185,8 @@ def to_error(error: InferenceServerException | AioRpcError, endpoint: str) -> Am
         kind, message = ServerUnavailable, f"no server at {endpoint}: start it, or check the endpoint ({message})"
     elif _AUDIO.search(message):
         kind = InvalidAudio
+    elif "INVALID_ARGUMENT" in status:
+        kind = InvalidRequest
     return kind(message)
 
 

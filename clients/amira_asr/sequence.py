@@ -18,8 +18,10 @@ from tritonclient.utils import InferenceServerException
 from amira_asr import protocol
 from amira_asr.audio import Float32
 from amira_asr.errors import AmiraError, ServerUnavailable
-from amira_asr.events import Final, Partial
+from amira_asr.events import Final, Partial, Transcript
+from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.settings import Settings
+from amira_asr.timeline import follow
 
 # Hides the way to the server and back, without piling up work there.
 _AHEAD = 8
@@ -29,8 +31,16 @@ _GOODBYE_SECS = 1.0
 class ServerSequence:
     """Chunks in, one event for each of them out, in order. Nothing is sent before the first chunk."""
 
-    def __init__(self, triton: aio.InferenceServerClient, settings: Settings, form: protocol.ModelFormat) -> None:
+    def __init__(
+        self,
+        triton: aio.InferenceServerClient,
+        settings: Settings,
+        form: protocol.ModelFormat,
+        options: DecodingOptions = NO_OPTIONS,
+    ) -> None:
         self._settings = settings
+        self._options = options
+        self._finished: Transcript | None = None  # segments of this sequence that have ended
         self._format = form
         self._id = str(uuid.uuid4())  # never a counter: two clients would collide
         self._requests: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -54,17 +64,25 @@ class ServerSequence:
             return False
         return len(self._sent) < (_AHEAD if self._confirmed else 1)
 
-    def send(self, chunk: Float32, *, end: bool) -> None:
-        """Send a chunk, the last one with `end`."""
+    def send(self, chunk: Float32, *, end: bool, finalize: bool = False) -> None:
+        """Send a chunk, the last one with `end`; `finalize` ends the segment with it."""
+        parameters = {} if self._begun else self._options.parameters()
+        if finalize:
+            parameters["finalize"] = True
         request = protocol.chunk_request(
-            self._settings.streaming_model_name, self._id, chunk, start=not self._begun, end=end
+            self._settings.streaming_model_name,
+            self._id,
+            chunk,
+            start=not self._begun,
+            end=end,
+            parameters=parameters,
         )
         self._begun, self._ended = True, end
         self._sent.append(time.perf_counter())
         self._requests.put_nowait(request)
 
     async def receive(self) -> Partial | Final:
-        """Wait for the next response. Raises AmiraError."""
+        """Wait for the next response; return all that has been recognised in the sequence. Raises AmiraError."""
         return await self._receive(self._settings.inference_timeout_secs)
 
     async def collect(self) -> Partial | Final | None:
@@ -114,7 +132,12 @@ class ServerSequence:
         if error is not None:
             raise protocol.to_error(error, endpoint) from error
         self._confirmed = True
-        return protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)
+        event = protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)
+        if self._finished is not None:
+            event = follow(self._finished, event)
+        if event.segments:
+            self._finished = event
+        return event
 
     async def _outgoing(self) -> AsyncIterator[dict[str, Any]]:
         while (request := await self._requests.get()) is not None:

@@ -49,10 +49,13 @@ class Settings(BaseSettings):
     encoder_model_name: ModelName = Field("encoder", description="encoder model")
     decoder_joint_model_name: ModelName = Field("decoder_joint", description="prediction network and joint")
     vocabulary_path: Path | None = Field(None, description="file with one piece a line, replacing the model's own")
+    language_model: Path | None = Field(None, description="ARPA or KenLM file over the pieces of the vocabulary")
+    lm_weight: float = Field(0.2, ge=0, le=5, description="weight of it in streams that do not say")
 
     max_concurrent_streams: int = Field(256, ge=1, le=100_000, description="streams the server admits at once")
     max_batch_audio_length_secs: float = Field(30.0, gt=0, le=600, description="longest utterance of asr_batch")
     max_symbols_per_step: int = Field(10, ge=1, le=100, description="most labels on one encoder frame")
+    max_beam_size: int = Field(16, ge=1, le=64, description="largest beam that a stream may ask for")
     max_total_tokens: int = Field(10_000, ge=1, le=1_000_000, description="most tokens of one hypothesis")
     stream_timeout_secs: float = Field(60.0, ge=0.1, le=3600, description="the server drops a stream idle this long")
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from amira_asr.buffers import iterate
-from amira_asr.chunker import Buffer, Chunker
+from amira_asr.buffers import Audio, iterate
+from amira_asr.chunker import Chunker
 from amira_asr.errors import AmiraError, SequenceLost, ServerError, ServerUnavailable
 from amira_asr.events import Final, Partial, Transcript
 from amira_asr.history import Chunk, History
+from amira_asr.options import Finalize
 from amira_asr.sequence import ServerSequence
 from amira_asr.timeline import append, before
 
@@ -58,7 +59,7 @@ class Stream:
         self._latest: Transcript | None = None
         self._lost_at_secs = 0.0
 
-    async def events(self, audio: AsyncIterable[Buffer] | Iterable[Buffer]) -> AsyncGenerator[Partial | Final, None]:
+    async def events(self, audio: Audio) -> AsyncGenerator[Partial | Final, None]:
         """Send audio and yield what the server says. Raises AmiraError with what had been recognised."""
         feeding = asyncio.ensure_future(self._feed(audio))
         feeding.add_done_callback(lambda _: self._due.set())
@@ -81,11 +82,16 @@ class Stream:
             await asyncio.gather(feeding, return_exceptions=True)
             await self._sequence.close()
 
-    async def _feed(self, audio: AsyncIterable[Buffer] | Iterable[Buffer]) -> None:
+    async def _feed(self, audio: Audio) -> None:
+        finalize = False
         async with aclosing(iterate(audio)) as buffers:
             async for buffer in buffers:
+                if isinstance(buffer, Finalize):
+                    finalize = True
+                    continue
                 for samples in self._chunker.push(buffer):
-                    await self._give(Chunk(samples, end=False))
+                    await self._give(Chunk(samples, end=False, finalize=finalize))
+                    finalize = False
         *chunks, last = self._chunker.finish()
         for samples in chunks:
             await self._give(Chunk(samples, end=False))
@@ -101,7 +107,7 @@ class Stream:
     def _send(self) -> None:
         while self._next < len(self._history) and self._sequence.has_room:
             chunk = self._history[self._next]
-            self._sequence.send(chunk.samples, end=chunk.end)
+            self._sequence.send(chunk.samples, end=chunk.end, finalize=chunk.finalize)
             self._next += 1
             self._due.set()
         if self._next == len(self._history):

@@ -20,13 +20,30 @@ def append(earlier: Transcript, start_secs: float, later: _TranscriptT) -> _Tran
         replace(word, start_secs=word.start_secs + start_secs, end_secs=word.end_secs + start_secs)
         for word in later.words
     )
+    segments = (
+        replace(segment, start_secs=segment.start_secs + start_secs, end_secs=segment.end_secs + start_secs)
+        for segment in later.segments
+    )
     return replace(
         later,
+        stable_words=len(earlier.words) + later.stable_words,
+        segments=tuple(segments),
         text=" ".join(part.text for part in (earlier, later) if part.text),
         tokens=(*earlier.tokens, *tokens),
         words=(*earlier.words, *words),
         audio_secs=start_secs + later.audio_secs,
         latency_ms=earlier.latency_ms + later.latency_ms,
+    )
+
+
+def follow(finished: Transcript, current: _TranscriptT) -> _TranscriptT:
+    """Put the finished segments of a sequence before its current one; times and `segments` are the current one's."""
+    return replace(
+        current,
+        text=" ".join(part.text for part in (finished, current) if part.text),
+        tokens=(*finished.tokens, *current.tokens),
+        words=(*finished.words, *current.words),
+        stable_words=len(finished.words) + current.stable_words,
     )
 
 

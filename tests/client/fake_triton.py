@@ -146,12 +146,16 @@ def respond(levels, *, final):
     """The outputs for chunks heard so far; level 0 is silence."""
     spoken = [(index, level) for index, level in enumerate(levels) if level]
     outputs = {
-        "TRANSCRIPT": ("BYTES", [1, 1], strings([words(*(level for _, level in spoken))])),
         "IS_FINAL": ("BOOL", [1, 1], np.array([final]).tobytes()),
         "TOKENS": ("INT32", [1, len(spoken)], np.array([level for _, level in spoken], np.int32).tobytes()),
         "TOKEN_TEXTS": ("BYTES", [1, len(spoken)], strings([f"▁w{level}" for _, level in spoken])),
         "TOKEN_TIMES": ("FP32", [1, len(spoken)], np.array([i * CHUNK_SECS for i, _ in spoken], np.float32).tobytes()),
-        "TOKEN_LOG_PROBS": ("FP32", [1, len(spoken)], np.zeros(len(spoken), np.float32).tobytes()),
+        "TOKEN_CONFIDENCES": ("FP32", [1, len(spoken)], np.ones(len(spoken), np.float32).tobytes()),
+        "STABLE_TOKENS": ("INT32", [1, 1], np.array([len(spoken)], np.int32).tobytes()),
+        "SEGMENT_ENDS": ("INT32", [1, int(final)], np.array([len(spoken)] * final, np.int32).tobytes()),
+        "ENDPOINTS": ("BYTES", [1, int(final)], strings(["end"] * final)),
+        "N_BEST": ("BYTES", [1, 1], strings([words(*(level for _, level in spoken))])),
+        "N_BEST_SCORES": ("FP32", [1, 1], np.zeros(1, np.float32).tobytes()),
         "AUDIO_PROCESSED": ("FP32", [1, 1], np.array([len(levels) * CHUNK_SECS], np.float32).tobytes()),
     }
     response = service_pb2.ModelInferResponse(model_name="asr_streaming", model_version="1")

@@ -188,13 +188,14 @@ def test_the_microphone_until_interrupted(endpoint, tmp_path):
     variables = environment(endpoint)
     variables["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
     with subprocess.Popen(
-        [*COMMAND, "stream", "mic"], env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*COMMAND, "stream", "mic", "--json"], env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        time.sleep(3)
+        heard = next(line for line in process.stdout if b"w10 w10" in line)
         process.send_signal(signal.SIGINT)
-        output = process.stdout.read().decode()
+        *_, last = [json.loads(line) for line in [heard, *process.stdout]]
     assert process.returncode == 0
-    assert output.startswith("w10 w10")
+    assert last["type"] == "final"
+    assert last["text"].startswith("w10 w10")
 
 
 def test_errors_are_one_line(endpoint, tmp_path):
