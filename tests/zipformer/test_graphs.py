@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from rnnt_decoder.confidence import confidence
 from scripts.export.onnx_runner import open_graph, run_graph
 from scripts.export.zipformer.decoder_joint_graph import decoder_joint
 from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
@@ -119,6 +120,7 @@ def test_decoder_joint_equals_decoder_and_joiner(tmp_path, context, unknown):
         log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         np.testing.assert_allclose(outputs["LABEL_LOG_PROB"].ravel(), log_probs.max(axis=1), atol=1e-5)
         np.testing.assert_array_equal(outputs["LOG_PROBS"].argmax(axis=2), outputs["LABEL"])
+        np.testing.assert_allclose(outputs["LABEL_CONFIDENCE"], confidence(outputs["LOG_PROBS"]), atol=1e-5)
         others = [index for index in range(BLANK) if index + 1 != unknown]
         ours = outputs["LOG_PROBS"].reshape(-1, len(PIECES))
         np.testing.assert_allclose(ours[:, others], log_probs[:, np.array(others) + 1], atol=1e-5)

@@ -52,6 +52,7 @@ def _tell(layout: Layout, imported: Imported) -> None:
         f"{streaming.encoder_frames} encoder frames out; {imported.states} states; "
         f"{transducer.vocabulary_size} pieces\n"
         f"  {batch}\n"
+        f"  phrases: {'yes' if imported.has_tokenizer else 'no, there is no bpe.model with the pieces of tokens.txt'}\n"
         f"serve it: python -m scripts.serve --config-dir {layout.root}"
     )
 

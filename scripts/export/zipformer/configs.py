@@ -22,11 +22,13 @@ class ZipformerConfigs(ModelConfigs):
         states: of the encoder.
         encoder_batch_size: most rows of a call of the encoder.
         tail_padding_samples: zeros that follow the last audio.
+        has_tokenizer: whether the decoder can turn phrases into labels.
     """
 
     states: tuple[State, ...]
     encoder_batch_size: int
     tail_padding_samples: int
+    has_tokenizer: bool
 
     def preprocessor(self) -> pb.ModelConfig:
         """AUDIO -> FEATURES, the windows that a chunk completes."""
@@ -56,6 +58,14 @@ class ZipformerConfigs(ModelConfigs):
         """FEATURES -> ENCODED of a whole utterance."""
         return self._limited(super().encoder_batch())
 
+    def decoder(self) -> pb.ModelConfig:
+        """ENCODED -> the transcript so far."""
+        return self._with_tokenizer(super().decoder())
+
+    def decoder_batch(self) -> pb.ModelConfig:
+        """ENCODED -> the transcript of a whole utterance."""
+        return self._with_tokenizer(super().decoder_batch())
+
     def asr_streaming(self) -> pb.ModelConfig:
         """AUDIO -> transcript, chunk by chunk."""
         return self._limited(super().asr_streaming())
@@ -63,6 +73,11 @@ class ZipformerConfigs(ModelConfigs):
     def asr_batch(self) -> pb.ModelConfig:
         """AUDIO -> transcript of a whole utterance."""
         return self._limited(super().asr_batch())
+
+    def _with_tokenizer(self, config: pb.ModelConfig) -> pb.ModelConfig:
+        if not self.has_tokenizer:
+            del config.parameters["tokenizer"]
+        return config
 
     def _limited(self, config: pb.ModelConfig) -> pb.ModelConfig:
         """An ensemble takes no more rows than each of its steps."""

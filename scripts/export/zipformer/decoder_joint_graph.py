@@ -8,6 +8,8 @@ label it moves on as after a blank, so here the blank has the larger probability
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -17,6 +19,7 @@ from scripts.export.zipformer.files import UnsupportedZipformerError, metadata, 
 
 _INT64 = TensorProto.INT64
 _NEVER = -1e4  # a log-probability whose exponential is 0, and finite
+_ALPHA = 0.33  # as in backends/rnnt_decoder/confidence.py
 
 
 def context_size(decoder: ModelProto) -> int:
@@ -52,6 +55,7 @@ def decoder_joint(decoder: ModelProto, joiner: ModelProto, unknown: int | None) 
         *_pair(prediction.name, frame.name, other.name),
         *joiner.graph.node,
         *_choose(logit.name),
+        *_judge(),
         *_next_context(y.name),
     ]
     state: list[int | str] = ["B", 1, context - 1]
@@ -67,6 +71,7 @@ def decoder_joint(decoder: ModelProto, joiner: ModelProto, unknown: int | None) 
         [
             helper.make_tensor_value_info("LABEL", TensorProto.INT32, ["B", "T"]),
             helper.make_tensor_value_info("LABEL_LOG_PROB", TensorProto.FLOAT, ["B", "T"]),
+            helper.make_tensor_value_info("LABEL_CONFIDENCE", TensorProto.FLOAT, ["B", "T"]),
             helper.make_tensor_value_info("LOG_PROBS", TensorProto.FLOAT, ["B", "T", labels]),
             helper.make_tensor_value_info("STATE_H_NEXT", TensorProto.FLOAT, state),
             helper.make_tensor_value_info("STATE_C_NEXT", TensorProto.FLOAT, state),
@@ -74,7 +79,7 @@ def decoder_joint(decoder: ModelProto, joiner: ModelProto, unknown: int | None) 
         initializer=[
             *decoder.graph.initializer,
             *joiner.graph.initializer,
-            *(numpy_helper.from_array(v, k) for k, v in _constants(labels, dim, unknown).items()),
+            *(numpy_helper.from_array(np.asarray(v), k) for k, v in _constants(labels, dim, unknown).items()),
         ],
     )
     model = helper.make_model(
@@ -100,7 +105,7 @@ def _check(decoder: ModelProto, joiner: ModelProto) -> None:
         raise UnsupportedZipformerError(f"decoder and joiner have different opsets: {versions}")
 
 
-def _constants(labels: int, dim: int, unknown: int | None) -> dict[str, npt.NDArray[np.generic]]:
+def _constants(labels: int, dim: int, unknown: int | None) -> dict[str, npt.NDArray[np.generic] | np.generic]:
     blank = labels - 1
     new_label = (np.arange(labels) - 1) % labels  # by original id
     original = (np.arange(labels) + 1) % labels  # by new label
@@ -109,8 +114,15 @@ def _constants(labels: int, dim: int, unknown: int | None) -> dict[str, npt.NDAr
         penalty[new_label[unknown]] = _NEVER
         rival[blank] = unknown
         new_label[unknown] = blank
+    least = math.exp((1 - labels ** (1 - _ALPHA)) / (1 - _ALPHA))
     return {
+        "c_alpha": np.float32(_ALPHA),
+        "c_unit": np.float32(1),
+        "c_rest": np.float32(1 - _ALPHA),
+        "c_least": np.float32(least),
+        "c_range": np.float32(1 - least),
         "c_one": np.array([1]),
+        "c_two": np.array([2]),
         "c_labels": np.array([labels]),
         "c_rows": np.array([-1, dim]),
         "c_batch_frames": np.array([0, 1]),
@@ -161,6 +173,20 @@ def _choose(logit: str) -> list[NodeProto]:
         helper.make_node("Max", ["c_ordered", "c_rivals"], ["c_larger"]),
         helper.make_node("Add", ["c_larger", "c_penalty"], ["LOG_PROBS"]),
         helper.make_node("ReduceMax", ["LOG_PROBS"], ["LABEL_LOG_PROB"], axes=[2], keepdims=0),
+    ]
+
+
+def _judge() -> list[NodeProto]:
+    """LOG_PROBS -> LABEL_CONFIDENCE, exponential Tsallis entropy as `backends/rnnt_decoder/confidence.py` has it."""
+    return [
+        helper.make_node("Mul", ["LOG_PROBS", "c_alpha"], ["c_scaled"]),
+        helper.make_node("Exp", ["c_scaled"], ["c_powers"]),
+        helper.make_node("ReduceSum", ["c_powers", "c_two"], ["c_sum"], keepdims=0),
+        helper.make_node("Sub", ["c_unit", "c_sum"], ["c_lack"]),
+        helper.make_node("Div", ["c_lack", "c_rest"], ["c_entropy"]),
+        helper.make_node("Exp", ["c_entropy"], ["c_certainty"]),
+        helper.make_node("Sub", ["c_certainty", "c_least"], ["c_above"]),
+        helper.make_node("Div", ["c_above", "c_range"], ["LABEL_CONFIDENCE"]),
     ]
 
 

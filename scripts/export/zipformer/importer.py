@@ -23,6 +23,7 @@ from scripts.export.zipformer.configs import ZipformerConfigs
 from scripts.export.zipformer.decoder_joint_graph import context_size, decoder_joint, vocabulary_size
 from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
 from scripts.export.zipformer.files import Encoder, UnsupportedZipformerError, find_file, read_encoder
+from scripts.export.zipformer.tokenizer import read_tokenizer
 from scripts.export.zipformer.vocabulary import read_tokens, unknown_id, write_vocabulary
 
 SAMPLE_RATE = 16000
@@ -41,6 +42,7 @@ class Imported:
         states: state tensors of the encoder.
         encoder_batch_size: most streams to a call of the encoder.
         batch_reason: why it is 1; empty when it is not.
+        has_tokenizer: whether phrases can be written as labels.
     """
 
     description: ModelDescription
@@ -48,6 +50,7 @@ class Imported:
     states: int
     encoder_batch_size: int
     batch_reason: str
+    has_tokenizer: bool
 
 
 def import_zipformer(
@@ -56,7 +59,8 @@ def import_zipformer(
     """Turn the files of sherpa-onnx into a model repository.
 
     Args:
-        folder: encoder*.onnx (int8 preferred), decoder*.onnx and joiner*.onnx (float preferred), tokens.txt.
+        folder: encoder*.onnx (int8 preferred), decoder*.onnx and joiner*.onnx (float preferred), tokens.txt,
+            and bpe.model, which phrases need.
         layout: where to write; files of an earlier import are replaced.
         options: limits of the servers.
         tail_padding_secs: silence after the last audio, so that the encoder's last window is filled.
@@ -87,12 +91,14 @@ def import_zipformer(
             max_symbols_per_step=1,  # sherpa-onnx looks at a frame once
         ),
     )
+    tokenizer = read_tokenizer(folder / "bpe.model", pieces)
     configs = ZipformerConfigs(
         description,
         options,
         encoder.states,
         encoder_batch_size=1 if reason else options.max_batch_size,
         tail_padding_samples=int(tail_padding_secs * SAMPLE_RATE),
+        has_tokenizer=tokenizer is not None,
     )
     joint = decoder_joint(decoder, joiner, unknown_id(pieces))
     layout.root.mkdir(parents=True, exist_ok=True)
@@ -102,17 +108,20 @@ def import_zipformer(
         (layout.root / config.name / "config.pbtxt").write_text(render(config), encoding="utf-8")
     for path in layout.vocabularies:
         write_vocabulary(pieces, path)
+    if tokenizer is not None:
+        for path in layout.tokenizers:
+            path.write_bytes(tokenizer)
     layout.copy_vad()
     onnx.save(streaming_encoder(encoder), layout.encoder)
     onnx.save(utterance_encoder(encoder), layout.encoder_batch)
     onnx.save(joint, layout.decoder_joint)
-    layout.copy_vad()
     return Imported(
         description,
         (encoder_file, decoder_file, joiner_file),
         len(encoder.states),
         configs.encoder_batch_size,
         reason,
+        tokenizer is not None,
     )
 
 
