@@ -17,20 +17,20 @@ _STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
 class JointModel:
     """A `joint.Joint` that asks another model of the same server."""
 
-    def __init__(self, model_name: str, *, durations: bool) -> None:
-        """Remember which model to ask, and whether it predicts durations (TDT)."""
-        self._model_name = model_name
+    def __init__(self, model_name: str, *, max_batch_size: int, durations: bool) -> None:
+        """Remember which model to ask, how many rows it takes, and whether it predicts durations (TDT)."""
+        self._model_name, self._max_batch_size = model_name, max_batch_size
         self._extra = ["DURATION"] if durations else []
 
     def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """One request with all rows in its batch dimension. Raises RuntimeError with the model's error."""
+        """Ask for all rows at once, as far as the model takes them. Raises RuntimeError with the model's error."""
         names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE", *_STATE]
         output = self._ask(names, encoded, targets, state_h, state_c)
         labels, log_probs, confidences, next_h, next_c = (output[name] for name in names)
         return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
 
     def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
-        """One request with all rows in its batch dimension. Raises RuntimeError with the model's error."""
+        """Ask for all rows at once, as far as the model takes them. Raises RuntimeError with the model's error."""
         output = self._ask(["LOG_PROBS", *_STATE], encoded, targets, state_h, state_c)
         next_h, next_c = (output[name] for name in _STATE)
         return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
@@ -40,6 +40,16 @@ class JointModel:
     ) -> dict[str, npt.NDArray[Any]]:
         names = [*names, *self._extra]
         inputs = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
+        size = self._max_batch_size
+        if len(targets) <= size:
+            return self._request(names, inputs)
+        parts = [
+            self._request(names, {name: array[first : first + size] for name, array in inputs.items()})
+            for first in range(0, len(targets), size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+    def _request(self, names: list[str], inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         request = pb_utils.InferenceRequest(
             model_name=self._model_name, requested_output_names=names, inputs=tensors(inputs)
         )

@@ -27,7 +27,11 @@ class TritonPythonModel:
         """Read the configuration, the vocabulary and what else the decoder needs."""
         config = ModelConfig(args["model_config"])
         self._decoder = Decoder.configured(config, Path(args["model_repository"]) / args["model_version"])
-        self._joint = JointModel(config.text("decoder_joint_model"), durations=self._decoder.has_durations)
+        self._joint = JointModel(
+            config.text("decoder_joint_model"),
+            max_batch_size=config.integer("joint_max_batch_size", 1),
+            durations=self._decoder.has_durations,
+        )
         self._process = self._process_utterances
         if config.is_sequence_model:
             self._sequences = SequenceTable(self._decoder.new_stream, idle_secs=config.idle_secs)

@@ -26,6 +26,8 @@ from amira_asr.errors import (
 from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, stable_words_of, words_of
 from amira_asr.options import Parameter
 
+VAD_MODEL = "vad"
+_SPEECH = "SPEECH_PROBABILITY"
 _OUTPUTS = [
     "IS_FINAL",
     "TOKENS",
@@ -42,6 +44,7 @@ _OUTPUTS = [
 _LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
 _STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
 _FULL = re.compile(r"server full")
+_OPTION = re.compile(r"; allowed\b|^unknown parameter|^phrases\b|^lm_weight\b|comes too late")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
 # "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.
 _DOWN = re.compile(
@@ -120,6 +123,17 @@ def chunk_request(
     }
 
 
+def speech_outputs() -> list[grpc.InferRequestedOutput]:
+    """Return the outputs to ask the voice activity detector for."""
+    return [grpc.InferRequestedOutput(_SPEECH)]
+
+
+def read_speech(result: grpc.InferResult) -> Float32:
+    """Return the probability of speech in each window, [windows]."""
+    probabilities: Float32 = result.as_numpy(_SPEECH)[0]
+    return probabilities
+
+
 def outputs() -> list[grpc.InferRequestedOutput]:
     """Return the outputs to ask for."""
     return [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
@@ -185,7 +199,7 @@ def to_error(error: InferenceServerException | AioRpcError, endpoint: str) -> Am
         kind, message = ServerUnavailable, f"no server at {endpoint}: start it, or check the endpoint ({message})"
     elif _AUDIO.search(message):
         kind = InvalidAudio
-    elif "INVALID_ARGUMENT" in status:
+    elif _OPTION.search(message):
         kind = InvalidRequest
     return kind(message)
 

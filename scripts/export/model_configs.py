@@ -121,8 +121,7 @@ class ModelConfigs:
         """Prediction network and joint; the decoders call it, with all their rows in one request."""
         shape, encoder_dim = self.description.transducer, self.description.encoder.encoder_dim
         state = [shape.prediction_layers, shape.prediction_hidden]
-        rows = max(self.options.max_batch_size, self.options.batch_max_batch_size)
-        config = _model("decoder_joint", "onnx_sequence", rows)
+        config = _model("decoder_joint", "onnx_sequence", self.options.joint_max_batch_size)
         # No delay: what could share a batch already does.
         config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching())
         config.input.extend(
@@ -249,6 +248,7 @@ class ModelConfigs:
                 "encoder_dim": encoder_dim,
                 "frame_secs": self.description.frame_secs,
                 "joint_window_frames": joint_frames,
+                "joint_max_batch_size": self.options.joint_max_batch_size,
                 "max_symbols_per_step": shape.max_symbols_per_step,
                 "max_total_tokens": self.options.max_total_tokens,
             },

@@ -23,6 +23,7 @@ class ServingOptions:
         max_total_tokens: most tokens to a sequence.
         max_beam_size: the largest beam that a stream may ask for.
         batch_joint_frames: encoder frames to a call of decoder_joint when decoding whole utterances.
+        joint_max_batch_size: hypotheses to a call of decoder_joint; a beam search makes several calls of more.
         intra_op_threads: ONNX Runtime threads of each model.
     """
 
@@ -38,6 +39,7 @@ class ServingOptions:
     max_total_tokens: int = 10_000
     max_beam_size: int = 16
     batch_joint_frames: int = 16
+    joint_max_batch_size: int = 128
     intra_op_threads: int = 1
 
     def __post_init__(self) -> None:
