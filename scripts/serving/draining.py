@@ -1,12 +1,17 @@
-"""Waiting until a server has nothing left to do, seen from outside through its metrics."""
+"""Waiting until a server, or one of its pipelines, has nothing left to do, seen from outside through its metrics."""
 
 from __future__ import annotations
 
+import math
 import time
 import urllib.request
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from scripts.serving.pipelines import Pipeline
 
 # Longer than the time between two steps of a request, so that one in between is not mistaken for none.
 QUIET_SECS = 0.5
@@ -18,53 +23,78 @@ class Activity:
     """What the metrics say at one moment.
 
     Attributes:
-        live_streams: sequences that the first step holds.
+        live_streams: sequences that the first steps hold.
         pending: requests that wait for a model.
-        completed: requests completed so far, by model; grows with any activity.
+        succeeded: requests answered so far, by model; grows with any activity.
+        failed: requests that ended in an error, by model.
     """
 
     live_streams: int
     pending: int
-    completed: dict[str, int]
+    succeeded: Counter[str]
+    failed: Counter[str]
 
-    @property
-    def inside(self) -> int:
+    def inside(self, pipelines: Collection[Pipeline]) -> int:
         """Whole-utterance requests that have passed the first step and are not answered yet, at least."""
-        entered = self.completed.get("preprocessor_batch", 0)
-        return entered - self.completed.get("asr_batch", 0)
+        count = 0
+        for first, *between, last in {pipeline.steps for pipeline in pipelines if pipeline.idle_secs is None}:
+            left = self.succeeded[last] + self.failed[last] + sum(self.failed[model] for model in between)
+            count += self.succeeded[first] - left
+        return count
 
 
-def read_activity(metrics_url: str) -> Activity:
-    """Scrape the server's metrics. Raises OSError when it does not answer."""
+def read_activity(metrics_url: str, models: Collection[str] | None = None) -> Activity:
+    """Scrape the server's metrics, of all models or only of some. Raises OSError when it does not answer."""
     with urllib.request.urlopen(metrics_url, timeout=2) as response:
         text = response.read().decode()
     live = pending = 0
-    completed: dict[str, int] = {}
+    succeeded: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
+            model = sample.labels.get("model", "")
+            if models is not None and model not in models:
+                continue
             if sample.name == "amira_streams_live":
                 live += int(sample.value)
             elif sample.name == "nv_inference_pending_request_count":
                 pending += int(sample.value)
-            elif sample.name in ("nv_inference_request_success", "nv_inference_request_failure"):
-                model = sample.labels["model"]
-                completed[model] = completed.get(model, 0) + int(sample.value)
-    return Activity(live, pending, completed)
+            elif sample.name == "nv_inference_request_success":
+                succeeded[model] += int(sample.value)
+            elif sample.name == "nv_inference_request_failure":
+                failed[model] += int(sample.value)
+    return Activity(live, pending, succeeded, failed)
 
 
-def wait_idle(metrics_url: str, timeout_secs: float) -> bool:
+def wait_idle(
+    metrics_url: str,
+    pipelines: Collection[Pipeline],
+    timeout_secs: float,
+    *,
+    models: Collection[str] | None = None,
+    quiet_secs: float = QUIET_SECS,
+    abandoned_secs: float = math.inf,
+) -> bool:
     """Wait until no stream is live and no request is being worked on.
+
+    Args:
+        metrics_url: of the server.
+        pipelines: those of the server, or those to wait for.
+        timeout_secs: longest wait.
+        models: only these are looked at; None for all.
+        quiet_secs: how long nothing must have happened.
+        abandoned_secs: streams that are silent for longer count as gone: their clients never ended them.
 
     Returns:
         Whether that was reached within `timeout_secs`.
     """
     deadline = time.monotonic() + timeout_secs
-    quiet_since, before = time.monotonic(), None
+    changed, before = time.monotonic(), None
     while time.monotonic() < deadline:
-        now = read_activity(metrics_url)
-        if now != before or now.live_streams or now.pending or now.inside > 0:
-            quiet_since, before = time.monotonic(), now
-        if time.monotonic() - quiet_since >= QUIET_SECS:
+        now = read_activity(metrics_url, models)
+        if now != before or now.pending or now.inside(pipelines) > 0:
+            changed, before = time.monotonic(), now
+        if time.monotonic() - changed >= (abandoned_secs if now.live_streams else quiet_secs):
             return True
         time.sleep(_POLL_SECS)
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -16,9 +17,13 @@ from types import TracebackType
 
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
+from scripts.serving.pipelines import read_pipelines
 
 # backends/common/draining.py reads it.
 _DRAIN_FILE_VARIABLE = "AMIRA_DRAIN_FILE"
+
+# Where a running server can be found, for commands that work on it.
+ADDRESS_FILE = "address.json"
 
 # Triton counts every sequence without an END as in flight, abandoned ones too; `drain` is what waits for live ones.
 _TRITON_EXIT_SECS = 3
@@ -42,6 +47,7 @@ class ServerOptions:
         profile: name of the `configs/<profile>.pbtxt` to prefer; empty for `config.pbtxt`.
         drain_timeout_secs: how long `drain` waits for live streams and requests to finish.
         log_level: "error", "warning", "info" or "verbose".
+        model_control: whether clients may load and unload models; `scripts.switch` does.
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
     """
 
@@ -54,6 +60,7 @@ class ServerOptions:
     profile: str = ""
     drain_timeout_secs: float = 30.0
     log_level: str = "info"
+    model_control: bool = False
     log_to_file: bool = True
 
 
@@ -78,6 +85,7 @@ class TritonServer:
         self.grpc_port, self.http_port, self.metrics_port = (port or next(spare) for port in wanted)
         self.log_path = options.runtime_folder / "triton.log"
         self._drain_file = options.runtime_folder / "draining"
+        self._address_file = options.runtime_folder / ADDRESS_FILE
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -116,6 +124,8 @@ class TritonServer:
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",
         ]
+        if options.model_control:
+            command += ["--model-control-mode=explicit", "--load-model=*"]
         if options.profile:
             command.append(f"--model-config-name={options.profile}")
         return command
@@ -135,6 +145,8 @@ class TritonServer:
                 stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
             )
+        address = {"grpc_endpoint": self.grpc_endpoint, "metrics_url": self.metrics_url}
+        self._address_file.write_text(json.dumps(address), encoding="utf-8")
 
     def wait_ready(self, timeout_secs: float = 120.0) -> None:
         """Wait until every model is ready.
@@ -173,7 +185,8 @@ class TritonServer:
         """
         self._drain_file.touch()
         try:
-            return wait_idle(self.metrics_url, self.options.drain_timeout_secs)
+            pipelines = read_pipelines(self.options.model_repository)
+            return wait_idle(self.metrics_url, pipelines, self.options.drain_timeout_secs)
         except OSError:
             return False
 
@@ -185,6 +198,7 @@ class TritonServer:
         """
         if self._process is None:
             return None
+        self._address_file.unlink(missing_ok=True)
         group = self._process.pid
         status: int | None = None
         with contextlib.suppress(ProcessLookupError):
