@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import pocketsphinx
 import sherpa_onnx
 
+from amira_asr import AsrClient, DecodingOptions
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32
 from scripts.evaluation.__main__ import ROOT, add_recordings, read_recordings
 from scripts.evaluation.recordings import Utterance
@@ -119,21 +121,22 @@ def sphinx() -> Callable[[Float32], str]:
     return recognise
 
 
-def measure_served(model_repo: Path, utterances: Sequence[Utterance]) -> System:
-    """Stream everything through the served repository."""
-    with serve(model_repo) as server, connect(server.grpc_endpoint) as client:
-        pid = server.pid
-        recognitions = recognise_all(
-            utterances, lambda audio: stream(client, audio).text, clock=lambda: processor_secs(pid)
-        )
-        size = chunk_ms(client)
+def measure_served(model_repo: Path, utterances: Sequence[Utterance]) -> list[System]:
+    """Stream everything through the served repository, with both of its searches."""
     graphs = [model_repo / name / "1" / "model.onnx" for name in ("encoder", "decoder_joint")]
-    return System(
-        f"Amira, streaming {size:g} ms, greedy",
-        _version("nvidia-pytriton"),
-        _megabytes(graphs),
-        score_by_subset(recognitions),
-    )
+    systems = []
+    with serve(model_repo) as server, connect(server.grpc_endpoint) as client:
+        pid, size = server.pid, chunk_ms(client)
+        for name, beam_size in (("greedy", 1), ("beam 4", 4)):
+            options = DecodingOptions(beam_size=beam_size)
+            recognitions = recognise_all(
+                utterances, partial(_streamed_text, client, options=options), clock=lambda: processor_secs(pid)
+            )
+            title = f"Amira, streaming {size:g} ms, {name}"
+            systems.append(
+                System(title, _version("nvidia-pytriton"), _megabytes(graphs), score_by_subset(recognitions))
+            )
+    return systems
 
 
 def measure_zipformer(folder: Path, utterances: Sequence[Utterance]) -> list[System]:
@@ -168,7 +171,7 @@ def main() -> int:
     utterances = read_recordings(arguments)
     if not utterances:
         return 2
-    systems = [measure_served(arguments.model_repo, utterances)]
+    systems = measure_served(arguments.model_repo, utterances)
     if arguments.zipformer.is_dir():
         systems += measure_zipformer(arguments.zipformer, utterances)
     else:
@@ -179,6 +182,10 @@ def main() -> int:
         figures: dict[str, Any] = {"systems": [asdict(system) for system in systems]}
         write_measurement(arguments.out, figures)
     return 0
+
+
+def _streamed_text(client: AsrClient, audio: Float32, *, options: DecodingOptions) -> str:
+    return stream(client, audio, options).text
 
 
 def _version(package: str) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from amira_asr import AsrClient, Final, Settings
+from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import Recognition
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
+
+SERVER_DEFAULTS = DecodingOptions()
 
 
 @contextmanager
@@ -34,10 +36,10 @@ def connect(endpoint: str) -> Iterator[AsrClient]:
         yield client
 
 
-def stream(client: AsrClient, audio: Float32) -> Final:
+def stream(client: AsrClient, audio: Float32, options: DecodingOptions = SERVER_DEFAULTS) -> Final:
     """Stream [samples] at full speed; return the final transcript. Raises RuntimeError when none came."""
     final: Final | None = None
-    for event in client.stream([audio]):
+    for event in client.stream([audio], options=options):
         if isinstance(event, Final):
             final = event
     if final is None:
