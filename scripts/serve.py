@@ -36,6 +36,9 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         max_total_tokens=settings.max_total_tokens,
         stream_timeout_secs=settings.stream_timeout_secs,
         vocabulary=settings.vocabulary_path,
+        max_beam_size=settings.max_beam_size,
+        language_model=settings.language_model,
+        lm_weight=settings.lm_weight,
         model_names=tuple((old, new) for old, new in names.items() if old != new),
     )
 

@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
+_DECODER = "rnnt_decoder"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class RepositorySettings:
         max_total_tokens: most tokens of one hypothesis.
         stream_timeout_secs: a sequence idle for longer is dropped, seconds.
         vocabulary: file with one piece a line, replacing the repository's.
+        max_beam_size: largest beam that a stream may ask for.
+        language_model: ARPA or KenLM file over the pieces of the vocabulary.
+        lm_weight: its weight in streams that do not say; needed with `language_model`.
         model_names: new names of models; the `_batch` twin of a renamed model is renamed alike.
     """
 
@@ -37,6 +41,9 @@ class RepositorySettings:
     max_total_tokens: int | None = None
     stream_timeout_secs: float | None = None
     vocabulary: Path | None = None
+    max_beam_size: int | None = None
+    language_model: Path | None = None
+    lm_weight: float | None = None
     model_names: tuple[tuple[str, str], ...] = ()
 
 
@@ -44,13 +51,14 @@ def stage_repository(source: Path, target: Path, settings: RepositorySettings) -
     """Write to `target` the repository at `source` with the settings applied.
 
     Raises:
-        FileNotFoundError: `source` has no model, a model has no weights, or the vocabulary file is missing.
+        FileNotFoundError: `source` has no model, or the vocabulary or language model is missing.
     """
     models = sorted(path.parent for path in source.glob("*/config.pbtxt"))
     if not models:
         raise FileNotFoundError(f"{source} has no models (no */config.pbtxt): run `make export NEMO=file.nemo`")
-    if settings.vocabulary is not None and not settings.vocabulary.is_file():
-        raise FileNotFoundError(f"vocabulary file {settings.vocabulary} does not exist")
+    for name, file in (("vocabulary file", settings.vocabulary), ("language model", settings.language_model)):
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"{name} {file} does not exist")
     shutil.rmtree(target, ignore_errors=True)
     renames = dict(settings.model_names)
     renames |= {f"{old}_batch": f"{new}_batch" for old, new in settings.model_names}
@@ -70,6 +78,9 @@ def stage_repository(source: Path, target: Path, settings: RepositorySettings) -
 def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:
     """Change one model's configuration in place."""
     config.name = renames.get(config.name, config.name)
+    if settings.language_model is not None and config.backend == _DECODER:
+        config.parameters["language_model"].string_value = str(settings.language_model.resolve())
+        config.parameters["lm_weight"].string_value = ""
     for step in config.ensemble_scheduling.step:
         step.model_name = renames.get(step.model_name, step.model_name)
     values = {
@@ -77,6 +88,8 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         "max_audio_secs": settings.max_batch_audio_secs,
         "max_symbols_per_step": settings.max_symbols_per_step,
         "max_total_tokens": settings.max_total_tokens,
+        "max_beam_size": settings.max_beam_size,
+        "lm_weight": settings.lm_weight,
     }
     for key, value in values.items():
         if value is not None and key in config.parameters:
