@@ -24,7 +24,7 @@ from amira_asr import Final
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance, read_real
 from scripts.evaluation.scores import Recognition, score_by_subset
-from scripts.evaluation.served import connect, serve, stream
+from scripts.evaluation.served import connect, processor_secs, serve, stream
 from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
 from scripts.export.zipformer.importer import import_zipformer
@@ -74,11 +74,12 @@ def compare(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as repository:
         import_zipformer(folder, Layout(Path(repository)), ServingOptions())
         with serve(Path(repository)) as server, connect(server.grpc_endpoint) as client:
+            of_server = partial(processor_secs, server.pid)
             for utterance in utterances:
-                streamed = timed(recognitions[SERVED], utterance, partial(stream, client))
-                whole = timed(recognitions[SERVED_BATCH], utterance, client.transcribe)
-                expected = timed(recognitions[SHERPA], utterance, sherpa.recognise)
-                timed(recognitions[SHERPA_INT8], utterance, int8.recognise)
+                streamed = timed(recognitions[SERVED], utterance, partial(stream, client), of_server)
+                whole = timed(recognitions[SERVED_BATCH], utterance, client.transcribe, of_server)
+                expected = timed(recognitions[SHERPA], utterance, sherpa.recognise, time.process_time)
+                timed(recognitions[SHERPA_INT8], utterance, int8.recognise, time.process_time)
                 if not same(streamed, expected) or not same(whole, expected):
                     different.append(utterance.name)
     scores = {name: score_by_subset(items) for name, items in recognitions.items()}
@@ -91,12 +92,15 @@ def compare(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Any]:
 
 
 def timed(
-    recognitions: list[Recognition], utterance: Utterance, recognise: Callable[[Float32], TranscriptT]
+    recognitions: list[Recognition],
+    utterance: Utterance,
+    recognise: Callable[[Float32], TranscriptT],
+    clock: Callable[[], float],
 ) -> TranscriptT:
-    """Recognise a recording, add its text and the time it took, and return the transcript."""
-    began = time.perf_counter()
+    """Recognise a recording, add its text and the processor time it took, and return the transcript."""
+    began = clock()
     transcript = recognise(utterance.audio)
-    recognitions.append(Recognition(utterance, transcript.text, time.perf_counter() - began))
+    recognitions.append(Recognition(utterance, transcript.text, clock() - began))
     return transcript
 
 
