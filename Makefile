@@ -45,7 +45,7 @@ serve: setup ## run the server in the foreground (AMIRA_* and config files confi
 	@$(PY) -m scripts.serve
 
 .PHONY: test
-test: $(VENV)/import lint ## lint, types, and all tests against a real server
+test: $(VENV)/import $(VENV)/lm lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
 
 .PHONY: test-nemo
@@ -111,6 +111,16 @@ $(VENV)/import: $(VENV)/ready requirements/import.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements/import.txt
 	@touch $@
 
+# Built from source. Without a compiler there are no language models, and their tests are skipped.
+$(VENV)/lm: $(VENV)/ready requirements/lm.txt
+	@if command -v c++ >/dev/null; then \
+	    echo "building kenlm" && $(PY) -m pip install -q --disable-pip-version-check -r requirements/lm.txt && touch $@; \
+	else echo "no language models: kenlm needs a C++ compiler (Debian: apt install g++)"; fi
+
+.PHONY: language-model
+language-model: $(VENV)/lm ## estimate a small language model from the training texts [OUT=work/language_model.arpa]
+	$(PY) -m scripts.language_model --speech $(SPEECH) $(if $(OUT),--out $(OUT))
+
 .PHONY: import-zipformer
 import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder]
 	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
@@ -154,6 +164,8 @@ lock: setup ## resolve the pinned requirements anew
 	    -o requirements/baselines.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra import -c requirements/dev.txt pyproject.toml \
 	    -o requirements/import.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra lm -c requirements/dev.txt pyproject.toml \
+	    -o requirements/lm.txt
 	# CUDA packages are left to torch: its CPU build needs none.
 	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
 	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt

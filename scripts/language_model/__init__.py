@@ -1,0 +1,1 @@
+"""A language model over the recogniser's tokens, estimated from the training texts."""
