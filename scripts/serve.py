@@ -9,13 +9,21 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from amira_asr.settings import Settings, SettingsError, load_settings, render_settings
+from amira_asr.settings import (
+    Settings,
+    SettingsError,
+    load_recogniser_settings,
+    load_settings,
+    parse_recognisers,
+    render_settings,
+)
 from scripts.serving.installation import TritonMissingError
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,16 +48,18 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         language_model=settings.language_model,
         lm_weight=settings.lm_weight,
         model_names=tuple((old, new) for old, new in names.items() if old != new),
+        copy_files=settings.model_control == "explicit",
     )
 
 
-def server_from(settings: Settings, runtime_folder: Path) -> TritonServer:
-    """Stage the repository below `runtime_folder` and return a server for it, not started yet."""
+def server_from(settings: Settings, runtime_folder: Path, config_dir: Path) -> TritonServer:
+    """Stage the recognisers below `runtime_folder` and return a server for them, not started yet."""
     staged = runtime_folder / "model-repo"
-    repository = settings.model_repository
-    stage_repository(
-        repository if repository.is_absolute() else ROOT / repository, staged, repository_settings(settings)
-    )
+    # Joining a path that is absolute gives that path.
+    stage_repository(ROOT / settings.model_repository, staged, repository_settings(settings))
+    for name, repository in parse_recognisers(settings.recognisers).items():
+        own = repository_settings(load_recogniser_settings(config_dir, ROOT / repository))
+        add_repository(ROOT / repository, staged, replace(own, prefix=f"{name}."))
     options = ServerOptions(
         model_repository=staged,
         runtime_folder=runtime_folder,
@@ -60,6 +70,7 @@ def server_from(settings: Settings, runtime_folder: Path) -> TritonServer:
         profile=settings.profile,
         drain_timeout_secs=settings.shutdown_timeout_secs,
         log_level=settings.log_level,
+        model_control=settings.model_control == "explicit",
     )
     return TritonServer(options)
 
@@ -77,8 +88,8 @@ def main() -> int:
             print(render_settings(arguments.config_dir))
             return 0
         arguments.runtime_dir.mkdir(parents=True, exist_ok=True)
-        server = server_from(settings, arguments.runtime_dir)
-    except (SettingsError, FileNotFoundError, TritonMissingError) as error:
+        server = server_from(settings, arguments.runtime_dir, arguments.config_dir)
+    except (SettingsError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
     return _run(server)

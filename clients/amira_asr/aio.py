@@ -120,9 +120,14 @@ class AsyncAsrClient:
             sample_format=sample_format,
             channels=channels,
         )
+
+        async def find_again() -> None:
+            nonlocal form
+            form = await self._find_unchanged(form)
+
         stream = Stream(
             lambda: ServerSequence(self._triton, self._settings, form, options),
-            lambda: self._check_unchanged(form),
+            find_again,
             chunker,
             History(form.chunk_secs),
             reconnect_secs=self._settings.inference_timeout_secs,
@@ -182,7 +187,7 @@ class AsyncAsrClient:
         began = time.perf_counter()
         result = await self._ask(
             self._triton.infer(
-                self._settings.batch_model_name,
+                form.name,
                 protocol.inputs(samples),
                 outputs=protocol.outputs(),
                 parameters=options.parameters(),
@@ -191,20 +196,22 @@ class AsyncAsrClient:
         )
         final = protocol.read_transcript(result, form.frame_secs, (time.perf_counter() - began) * 1e3)
         if not isinstance(final, Final):
-            raise ServerError(f"{self._settings.batch_model_name} answered with a transcript that is not final")
+            raise ServerError(f"{form.name} answered with a transcript that is not final")
         return final
 
-    async def _check_unchanged(self, form: protocol.ModelFormat) -> None:
-        """Raise AmiraError when no server answers, or one with another model than a moment ago."""
+    async def _find_unchanged(self, form: protocol.ModelFormat) -> protocol.ModelFormat:
+        """Return where to go on. Raises AmiraError when no server answers, or one with another kind of model."""
         name = self._settings.streaming_model_name
-        if await self._find_recogniser(name) != form:
+        found = await self._find_recogniser(name)
+        if found != form:
             raise ServerError(f"{name} on {self._settings.triton_endpoint} has changed: begin the stream anew")
+        return found
 
     async def _find_recogniser(self, name: str) -> protocol.ModelFormat:
         form = await self._find_format(name)
         if form is None:
             raise ServerError(f"model {name!r} on {self._settings.triton_endpoint} is not a recogniser of this kind")
-        return form
+        return form if form.successor is None else await self._find_recogniser(form.successor)
 
     async def _find_format(self, name: str) -> protocol.ModelFormat | None:
         answer = await self._ask(self._triton.get_model_config(name, as_json=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,16 @@ class ModelFormat:
         chunk_samples: samples of a chunk.
         frame_secs: seconds of an encoder frame.
         max_audio_secs: longest whole recording; None for a streaming model.
+        name: of the model that said it.
+        successor: the model to begin with instead, while the server changes to another version.
     """
 
     sample_rate: int
     chunk_samples: int
     frame_secs: float
     max_audio_secs: float | None
+    name: str = field(compare=False)
+    successor: str | None = field(compare=False)
 
     @property
     def chunk_secs(self) -> float:
@@ -85,6 +89,8 @@ def read_format(config: dict[str, Any]) -> ModelFormat | None:
         chunk_samples=int(values["chunk_samples"]),
         frame_secs=float(values["frame_secs"]),
         max_audio_secs=float(values["max_audio_secs"]) if "max_audio_secs" in values else None,
+        name=str(config["name"]),
+        successor=values.get("successor"),
     )
 
 

@@ -70,7 +70,7 @@ class ServerSequence:
         if finalize:
             parameters["finalize"] = True
         request = protocol.chunk_request(
-            self._settings.streaming_model_name,
+            self._format.name,
             self._id,
             chunk,
             start=not self._begun,

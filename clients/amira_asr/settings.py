@@ -18,6 +18,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettin
 
 _PREFIX = "AMIRA_"
 _TOML, _YAML = "config.toml", "config.yaml"
+_OF_ONE_RECOGNISER = {
+    "streaming_model_name",
+    "batch_model_name",
+    "preprocessor_model_name",
+    "encoder_model_name",
+    "decoder_joint_model_name",
+    "vocabulary_path",
+    "language_model",
+    "lm_weight",
+}
 
 
 def _check_endpoint(value: str) -> str:
@@ -25,6 +35,28 @@ def _check_endpoint(value: str) -> str:
     if match is None or not 1 <= int(match[1]) <= 65535:
         raise ValueError("should be host:port without a scheme, with a port from 1 to 65535, such as localhost:8001")
     return value
+
+
+def _check_recognisers(text: str) -> str:
+    parse_recognisers(text)
+    return text
+
+
+def parse_recognisers(text: str) -> dict[str, Path]:
+    """Return the model repository of each recogniser in `name=folder, name=folder`.
+
+    Raises:
+        ValueError: it is nothing like that; a name twice, or like that of a version.
+    """
+    found: dict[str, Path] = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, equals, folder = (part.strip() for part in item.partition("="))
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or not equals or not folder:
+            raise ValueError(f"should be name=folder, name=folder, names of letters, digits, - and _; not {item!r}")
+        if name in found or re.fullmatch(r"v\d+", name):
+            raise ValueError(f"should name each recogniser once, and not as versions are named (v2); not {name!r}")
+        found[name] = Path(folder)
+    return found
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -60,6 +92,10 @@ class Settings(BaseSettings):
     stream_timeout_secs: float = Field(60.0, ge=0.1, le=3600, description="the server drops a stream idle this long")
 
     model_repository: Path = Field(Path("model-repo"), description="model repository to serve")
+    recognisers: Annotated[str, AfterValidator(_check_recognisers)] = Field(
+        "", description="further recognisers to serve: name=model repository, name=model repository"
+    )
+    model_control: Literal["none", "explicit"] = Field("none", description="explicit lets clients load models")
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
     host: str = Field("127.0.0.1", description="address the server binds")
     grpc_port: Port = Field(8001, description="0 takes a free port")
@@ -80,6 +116,21 @@ def load_settings(config_dir: Path | None = None, **given: object) -> Settings:
         SettingsError: an unknown key or variable, a wrong value, a file that does not parse.
     """
     return _merge(_layers(config_dir or Path.cwd(), given))
+
+
+def load_recogniser_settings(config_dir: Path, repository: Path) -> Settings:
+    """Read the settings of one recogniser among several, or of a new version of one.
+
+    The files of its repository say what its models need and count above all; what the operator has set for the models
+    of the default recogniser does not count. Raises SettingsError as `load_settings`.
+    """
+    own = [(str(repository / _YAML), _file(repository / _YAML, YamlConfigSettingsSource))]
+    own += [(str(repository / _TOML), _file(repository / _TOML, TomlConfigSettingsSource))]
+    common = [
+        (layer, {key: value for key, value in values.items() if key not in _OF_ONE_RECOGNISER})
+        for layer, values in _layers(config_dir, {})
+    ]
+    return _merge([*own, *common])
 
 
 def render_settings(config_dir: Path | None = None) -> str:

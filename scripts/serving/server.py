@@ -145,7 +145,11 @@ class TritonServer:
                 stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
             )
-        address = {"grpc_endpoint": self.grpc_endpoint, "metrics_url": self.metrics_url}
+        address = {
+            "grpc_endpoint": self.grpc_endpoint,
+            "metrics_url": self.metrics_url,
+            "model_control": self.options.model_control,
+        }
         self._address_file.write_text(json.dumps(address), encoding="utf-8")
 
     def wait_ready(self, timeout_secs: float = 120.0) -> None:

@@ -16,6 +16,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
 _DECODER = "rnnt_decoder"
+# One is enough: it knows nothing of recognisers, and the preprocessors look for its graph under this name.
+_SHARED = "vad"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class RepositorySettings:
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         lm_weight: its weight in streams that do not say; needed with `language_model`.
         model_names: new names of models; the `_batch` twin of a renamed model is renamed alike.
+        prefix: put before the name of every model, so that several recognisers fit into one repository.
+        copy_files: copy weights instead of linking to them, so that nobody changes those of a running server.
     """
 
     max_concurrent_streams: int | None = None
@@ -45,25 +49,46 @@ class RepositorySettings:
     language_model: Path | None = None
     lm_weight: float | None = None
     model_names: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
+    copy_files: bool = False
 
 
 def stage_repository(source: Path, target: Path, settings: RepositorySettings) -> None:
-    """Write to `target` the repository at `source` with the settings applied.
+    """Write to `target` the repository at `source` with the settings applied, and nothing else. As `add_repository`."""
+    check_repository(source, settings)
+    shutil.rmtree(target, ignore_errors=True)
+    add_repository(source, target, settings)
 
-    Raises:
-        FileNotFoundError: `source` has no model, or the vocabulary or language model is missing.
-    """
+
+def check_repository(source: Path, settings: RepositorySettings) -> list[Path]:
+    """Return the folders of the models in `source`. Raises FileNotFoundError as `add_repository`."""
     models = sorted(path.parent for path in source.glob("*/config.pbtxt"))
     if not models:
         raise FileNotFoundError(f"{source} has no models (no */config.pbtxt): run `make export NEMO=file.nemo`")
     for name, file in (("vocabulary file", settings.vocabulary), ("language model", settings.language_model)):
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"{name} {file} does not exist")
-    shutil.rmtree(target, ignore_errors=True)
-    renames = dict(settings.model_names)
-    renames |= {f"{old}_batch": f"{new}_batch" for old, new in settings.model_names}
+    return models
+
+
+def add_repository(source: Path, target: Path, settings: RepositorySettings) -> None:
+    """Write the repository at `source`, with the settings applied, to `target`, beside what is there.
+
+    Raises:
+        FileNotFoundError: `source` has no model, or the vocabulary or language model is missing.
+        FileExistsError: `target` has a model of one of these names.
+    """
+    models = check_repository(source, settings)
+    names = dict(settings.model_names)
+    names |= {f"{old}_batch": f"{new}_batch" for old, new in settings.model_names}
+    renames = {model.name: settings.prefix + names.get(model.name, model.name) for model in models}
+    renames[_SHARED] = _SHARED
     for model in models:
-        folder = target / renames.get(model.name, model.name)
+        folder = target / renames[model.name]
+        if model.name == _SHARED and folder.exists():
+            continue
+        if folder.exists():
+            raise FileExistsError(f"two models would be named {folder.name!r}: rename one, or its recogniser")
         folder.mkdir(parents=True)
         for config_file in [model / "config.pbtxt", *sorted((model / "configs").glob("*.pbtxt"))]:
             config = text_format.Parse(config_file.read_text(), pb.ModelConfig())
@@ -111,4 +136,8 @@ def _stage_version(version: Path, folder: Path, settings: RepositorySettings) ->
     files = [item for item in version.iterdir() if item.name != ".gitkeep"]
     for item in files:
         replaced = settings.vocabulary if item.name == "vocabulary.txt" else None
-        (folder / item.name).symlink_to((replaced or item).resolve())
+        original = (replaced or item).resolve()
+        if settings.copy_files:
+            shutil.copyfile(original, folder / item.name)
+        else:
+            (folder / item.name).symlink_to(original)
