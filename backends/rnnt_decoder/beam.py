@@ -179,9 +179,6 @@ class Beam:
         return sorted(scored, key=lambda pair: -pair[0])
 
     def alternatives(self, options: DecodingOptions) -> tuple[Alternative, ...]:
-        """Return different label sequences, best first."""
-        best: dict[int, Alternative] = {}
-        for score, hypothesis in self.ranked(options):
-            if hypothesis.prefix not in best and len(best) < options.n_best:
-                best[hypothesis.prefix] = Alternative(self.tokens_of(hypothesis), score)
-        return tuple(best.values())
+        """Return the best hypotheses, best first; no two have the same labels."""
+        best = self.ranked(options)[: options.n_best]
+        return tuple(Alternative(self.tokens_of(hypothesis), score) for score, hypothesis in best)

@@ -135,15 +135,13 @@ class BeamSearch:
     def _advance(self, run: _Run, extensions: Sequence[Extension]) -> None:
         """Make hypotheses of the surviving extensions; those with the same labels become one."""
         beam = run.beam
-        merged: dict[tuple[int, bool], BeamHypothesis] = {}
+        merged: dict[int, BeamHypothesis] = {}
         for extension in extensions:
             hypothesis = self._extended(run, extension)
-            same = (hypothesis.prefix, hypothesis.after_blank)
-            if same in merged:  # the better one stays, with the probability of both
-                better = merged[same]
-                merged[same] = replace(better, score=float(np.logaddexp(better.score, hypothesis.score)))
-            else:
-                merged[same] = hypothesis
+            if hypothesis.prefix in merged:  # the better one stays, with the probability of both
+                better = merged[hypothesis.prefix]
+                hypothesis = replace(better, score=float(np.logaddexp(better.score, hypothesis.score)))
+            merged[hypothesis.prefix] = hypothesis
         beam.hypotheses = sorted(merged.values(), key=lambda one: -one.score)
         self._end_segment_if_due(run)
 
