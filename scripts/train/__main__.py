@@ -18,7 +18,7 @@ from scripts.train.workers import join
 class Arguments:
     """The command line."""
 
-    config: Path
+    config: list[Path]
     packed: Path
     work: Path
     minutes: float
@@ -27,10 +27,22 @@ class Arguments:
     overrides: list[str]
 
 
+def default_configs() -> list[Path]:
+    """Return the configurations of the default model on this machine."""
+    folder = Path(__file__).parent
+    return [folder / "small.yaml", *([folder / "gpu.yaml"] if torch.cuda.is_available() else [])]
+
+
 def parse() -> Arguments:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("scripts/train/small.yaml"))
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        default=default_configs(),
+        help="later files override earlier ones (default: small.yaml, and gpu.yaml where there is a GPU)",
+    )
     parser.add_argument(
         "--packed", type=Path, default=Path("work/packed"), help="made by `python -m scripts.train.pack`"
     )

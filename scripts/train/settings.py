@@ -1,5 +1,6 @@
 """The training configuration: typed sections of a YAML file, checked by OmegaConf."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,12 @@ class TrainSettings:
     vocabulary: int = 128
 
 
-def load(path: Path, overrides: list[str]) -> tuple[TrainSettings, DictConfig]:
+def load(paths: Sequence[Path], overrides: list[str]) -> tuple[TrainSettings, DictConfig]:
     """Read a configuration.
 
     Args:
-        path: YAML with the sections `train` (see `TrainSettings`) and `model` (NeMo's EncDecRNNTBPEModel).
+        paths: YAML with the sections `train` (see `TrainSettings`) and `model` (NeMo's EncDecRNNTBPEModel); a later
+            file may have parts of them and overrides those before.
         overrides: dotted assignments, such as `train.optimizer.peak=1e-3`.
 
     Returns:
@@ -79,7 +81,7 @@ def load(path: Path, overrides: list[str]) -> tuple[TrainSettings, DictConfig]:
         omegaconf.errors.ConfigKeyError: a key that does not exist.
         omegaconf.errors.ValidationError: a value of the wrong type.
     """
-    document: Any = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides))
+    document: Any = OmegaConf.merge(*map(OmegaConf.load, paths), OmegaConf.from_dotlist(overrides))
     merged = OmegaConf.merge(OmegaConf.structured(TrainSettings), document.train)
     settings: Any = OmegaConf.to_object(merged)
     return settings, document.model

@@ -45,10 +45,18 @@ def test_augmentation_ramp():
 
 
 def test_overrides_are_typed():
-    settings, model = load(SMALL, ["train.optimizer.peak=2e-3", "model.encoder.n_layers=2"])
+    settings, model = load([SMALL], ["train.optimizer.peak=2e-3", "model.encoder.n_layers=2"])
     assert settings.optimizer.peak == 2e-3
     assert model.encoder.n_layers == 2
     with pytest.raises(ConfigKeyError):
-        load(SMALL, ["train.optimizer.peek=1"])
+        load([SMALL], ["train.optimizer.peek=1"])
     with pytest.raises(ValidationError):
-        load(SMALL, ["train.optimizer.peak=high"])
+        load([SMALL], ["train.optimizer.peak=high"])
+
+
+def test_a_later_file_overrides_parts_of_an_earlier_one():
+    gpu = SMALL.with_name("gpu.yaml")
+    (alone, model), (merged, same) = load([SMALL], []), load([SMALL, gpu], [])
+    assert model == same
+    assert merged.data.batch_seconds > alone.data.batch_seconds
+    assert merged.data.mix == alone.data.mix

@@ -82,7 +82,7 @@ def test_recipe_from_scratch_then_resumed(monkeypatch, packed, tmp_path):
     assert second["active_seconds"] >= 6
     assert second["average"]["steps"] == second["step"]
 
-    _, config = load(command.Path("scripts/train/small.yaml"), TINY)
+    _, config = load([command.Path("scripts/train/small.yaml")], TINY)
     last = restore_model(tmp_path / "last.nemo", config)
     average = [parameter.cpu() for parameter in second["average"]["mean"]]
     for parameter, mean in zip(last.parameters(), average, strict=True):
@@ -92,7 +92,7 @@ def test_recipe_from_scratch_then_resumed(monkeypatch, packed, tmp_path):
 
     wider = [*TINY, "model.encoder.d_model=32"]
     with pytest.raises(ValueError, match=r"encoder\.d_model is 16, the configuration says 32"):
-        restore_model(tmp_path / "best.nemo", load(command.Path("scripts/train/small.yaml"), wider)[1])
+        restore_model(tmp_path / "best.nemo", load([command.Path("scripts/train/small.yaml")], wider)[1])
 
     check_fast_subsampling(last.encoder)
 
