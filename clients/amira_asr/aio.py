@@ -25,6 +25,7 @@ from amira_asr.history import History
 from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.sequence import ServerSequence
 from amira_asr.settings import Settings, load_settings
+from amira_asr.speech import listens_locally, speech_probabilities
 from amira_asr.split import split_at_silence
 from amira_asr.stream import Stream
 from amira_asr.timeline import append
@@ -173,7 +174,7 @@ class AsyncAsrClient:
         if not len(samples):
             raise InvalidAudio("the recording holds no samples")
         limit = form.max_audio_secs or len(samples) / form.sample_rate
-        (_, first), *rest = await asyncio.to_thread(split_at_silence, samples, form.sample_rate, limit)
+        (_, first), *rest = await split_at_silence(samples, form.sample_rate, limit, self._listen)
         whole = await self._transcribe_piece(first, form, options)
         for start, piece in rest:
             try:
@@ -182,6 +183,20 @@ class AsyncAsrClient:
                 error.partial = whole
                 raise
         return whole
+
+    async def _listen(self, samples: Float32) -> Float32:
+        """Return the probability of speech in each window of [samples], by the detector that the settings name."""
+        if listens_locally(self._settings.vad):
+            return await asyncio.to_thread(speech_probabilities, samples)
+        result = await self._ask(
+            self._triton.infer(
+                protocol.VAD_MODEL,
+                protocol.inputs(samples),
+                outputs=protocol.speech_outputs(),
+                client_timeout=self._settings.inference_timeout_secs,
+            )
+        )
+        return protocol.read_speech(result)
 
     async def _transcribe_piece(self, samples: Float32, form: protocol.ModelFormat, options: DecodingOptions) -> Final:
         began = time.perf_counter()

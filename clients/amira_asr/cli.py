@@ -26,6 +26,7 @@ from amira_asr.settings import SettingsError, load_settings, render_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Endpoint = Annotated[Optional[str], typer.Option(help="host:port of Triton's gRPC service")]  # noqa: UP045  typer, 3.10
+Model = Annotated[Optional[str], typer.Option(help="which recogniser: a name that `models` shows")]  # noqa: UP045
 ConfigDir = Annotated[Path, typer.Option(help="folder with config.toml and config.yaml")]
 HERE = Path()
 
@@ -76,6 +77,7 @@ def stream(
     source: Annotated[str, typer.Argument(help="an audio file, - for raw PCM on standard input, or mic")],
     *,
     endpoint: Endpoint = None,
+    model: Model = None,
     config_dir: ConfigDir = HERE,
     fast: Annotated[bool, typer.Option("--fast", help="send a file as fast as the server takes it")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line for every event")] = False,
@@ -88,7 +90,7 @@ def stream(
 
     Ctrl+C ends the audio; the final text still comes. Twice stops at once.
     """
-    settings = load_settings(config_dir, triton_endpoint=endpoint)
+    settings = load_settings(config_dir, triton_endpoint=endpoint, streaming_model_name=model)
     audio = audio_source(source, _stop_on_interrupt(), paced=not fast)
     raw = source == "-"
     with AsrClient(settings) as client, StreamView(as_json=as_json) as view:
@@ -121,6 +123,7 @@ def transcribe(
     files: Annotated[list[str], typer.Argument(help="audio files, folders of them, patterns such as '*.mp3'")],
     *,
     endpoint: Endpoint = None,
+    model: Model = None,
     config_dir: ConfigDir = HERE,
     output_format: Annotated[OutputFormat, typer.Option("--format", help="of the transcripts")] = OutputFormat.TEXT,
     output_dir: Annotated[
@@ -128,9 +131,13 @@ def transcribe(
         typer.Option(help="write one file per recording there, not to standard output"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="files at a time")] = 4,
+    vad: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="who hears where to split long recordings: auto, local or server"),
+    ] = None,
 ) -> None:
     """Recognise whole recordings, several at a time. A file that fails does not stop the others."""
-    settings = load_settings(config_dir, triton_endpoint=endpoint)
+    settings = load_settings(config_dir, triton_endpoint=endpoint, batch_model_name=model, vad=vad)
     try:
         jobs = plan(files, output_format, output_dir)
     except ValueError as error:

