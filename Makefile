@@ -93,11 +93,12 @@ $(VENV)/baselines: $(VENV)/ready requirements/baselines.txt
 	@touch $@
 
 .PHONY: baselines
-baselines: $(VENV)/baselines ## the default model and other recognisers on the same recordings [OUT=file.json]
-	$(PY) -m scripts.evaluation.baselines --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
+baselines: $(VENV)/baselines ## default model and other recognisers on the same recordings [OUT=file] [KEEP=earlier OUT]
+	$(PY) -m scripts.evaluation.baselines --real $(SPEECH)/eval --synthetic $(SPEECH)/tts \
+	    $(if $(KEEP),--keep $(KEEP)) $(if $(OUT),--out $(OUT))
 
 .PHONY: quality
-quality: ## measure all of docs/quality.md anew; fails when there is babble
+quality: ## measure all of docs/quality.md anew; KEEP=docs/measurements/baselines.json skips other recognisers
 	$(MAKE) evaluate-chunks OUT=docs/measurements/evaluation.json
 	$(MAKE) baselines OUT=docs/measurements/baselines.json
 	$(MAKE) babble OUT=docs/measurements/babble.json; status=$$?; $(MAKE) docs && exit $$status

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +27,12 @@ from amira_asr import AsrClient, DecodingOptions
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32
 from scripts.evaluation.__main__ import ROOT, add_recordings, read_recordings
 from scripts.evaluation.recordings import Utterance
-from scripts.evaluation.scores import Figures, score_by_subset
+from scripts.evaluation.scores import Figures, Recognition, score_by_subset
 from scripts.evaluation.served import chunk_ms, connect, processor_secs, recognise_all, serve, stream
-from scripts.measurement import write_measurement
+from scripts.measurement import circumstances, write_measurement
 
 ZIPFORMER = ROOT.parent / "shared" / "models" / "zipformer-gigaspeech-3.3M"
+SERVED = "Amira"
 # What sherpa-onnx's own examples append, so that the last chunk comes out.
 TAIL = np.zeros(round(0.66 * MODEL_SAMPLE_RATE), np.float32)
 
@@ -44,12 +46,14 @@ class System:
         software: package and version.
         megabytes: size of its model files.
         subsets: figures by subset.
+        measured: when, and by which git revision of this code.
     """
 
     name: str
     software: str
     megabytes: float
     subsets: dict[str, Figures]
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,8 @@ def measure_served(model_repo: Path, utterances: Sequence[Utterance]) -> list[Sy
             recognitions = recognise_all(
                 utterances, partial(_streamed_text, client, options=options), clock=lambda: processor_secs(pid)
             )
-            title = f"Amira, streaming {size:g} ms, {name}"
-            systems.append(
-                System(title, _version("nvidia-pytriton"), _megabytes(graphs), score_by_subset(recognitions))
-            )
+            title = f"{SERVED}, streaming {size:g} ms, {name}"
+            systems.append(_system(title, "nvidia-pytriton", _megabytes(graphs), recognitions))
     return systems
 
 
@@ -147,7 +149,7 @@ def measure_zipformer(folder: Path, utterances: Sequence[Utterance]) -> list[Sys
     for name, method in methods.items():
         recognitions = recognise_all(utterances, zipformer(files, method), clock=time.process_time)
         title = f"Zipformer 3.3M (GigaSpeech, patched), streaming 320 ms, {name}"
-        systems.append(System(title, _version("sherpa-onnx"), files.megabytes, score_by_subset(recognitions)))
+        systems.append(_system(title, "sherpa-onnx", files.megabytes, recognitions))
     return systems
 
 
@@ -157,7 +159,25 @@ def measure_sphinx(utterances: Sequence[Utterance]) -> System:
     model = Path(str(pocketsphinx.get_model_path())) / "en-us"
     files = [*(model / "en-us").iterdir(), model / "en-us.lm.bin", model / "cmudict-en-us.dict"]
     name = "PocketSphinx en-us, whole utterances"
-    return System(name, _version("pocketsphinx"), _megabytes(files), score_by_subset(recognitions))
+    return _system(name, "pocketsphinx", _megabytes(files), recognitions)
+
+
+def measure_others(zipformer_folder: Path, utterances: Sequence[Utterance]) -> list[System]:
+    """Recognise everything with every other recogniser, saying which is not there."""
+    if zipformer_folder.is_dir():
+        return [*measure_zipformer(zipformer_folder, utterances), measure_sphinx(utterances)]
+    print(f"not measured: {zipformer_folder} does not exist", file=sys.stderr)
+    return [measure_sphinx(utterances)]
+
+
+def read_others(path: Path) -> list[System]:
+    """Read the other recognisers from figures that `main` wrote: they do not change with the served model."""
+    systems = []
+    for item in json.loads(path.read_text(encoding="utf-8"))["systems"]:
+        if not item["name"].startswith(SERVED):
+            subsets = {subset: Figures(**figures) for subset, figures in item.pop("subsets").items()}
+            systems.append(System(subsets=subsets, **item))
+    return systems
 
 
 def main() -> int:
@@ -166,17 +186,14 @@ def main() -> int:
     add_recordings(parser)
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
     parser.add_argument("--zipformer", type=Path, default=ZIPFORMER, help="folder of a streaming Zipformer transducer")
+    parser.add_argument("--keep", type=Path, help="take the other recognisers from this earlier --out")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     utterances = read_recordings(arguments)
     if not utterances:
         return 2
-    systems = measure_served(arguments.model_repo, utterances)
-    if arguments.zipformer.is_dir():
-        systems += measure_zipformer(arguments.zipformer, utterances)
-    else:
-        print(f"not measured: {arguments.zipformer} does not exist", file=sys.stderr)
-    systems.append(measure_sphinx(utterances))
+    others = read_others(arguments.keep) if arguments.keep else measure_others(arguments.zipformer, utterances)
+    systems = [*measure_served(arguments.model_repo, utterances), *others]
     _print(systems)
     if arguments.out:
         figures: dict[str, Any] = {"systems": [asdict(system) for system in systems]}
@@ -188,8 +205,15 @@ def _streamed_text(client: AsrClient, audio: Float32, *, options: DecodingOption
     return stream(client, audio, options).text
 
 
-def _version(package: str) -> str:
-    return f"{package} {importlib.metadata.version(package)}"
+def _system(name: str, package: str, megabytes: float, recognitions: Sequence[Recognition]) -> System:
+    now = circumstances()
+    return System(
+        name,
+        software=f"{package} {importlib.metadata.version(package)}",
+        megabytes=megabytes,
+        subsets=score_by_subset(recognitions),
+        measured=f"{now['date'][:10]}, {now['revision']}",
+    )
 
 
 def _megabytes(files: Sequence[Path]) -> float:
