@@ -16,6 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from amira_asr.audio import MODEL_SAMPLE_RATE
+from amira_asr.cli_decoding import (
+    BeamSize,
+    Endpointing,
+    EndpointSilence,
+    LmWeight,
+    Phrases,
+    VadGate,
+    decoding_options,
+)
 from amira_asr.cli_stream import StreamView, audio_source
 from amira_asr.cli_transcribe import plan, transcribe_files
 from amira_asr.client import AsrClient
@@ -85,12 +94,26 @@ def stream(
     rate: Annotated[int, typer.Option(help="sample rate of raw PCM, Hz")] = MODEL_SAMPLE_RATE,
     channels: Annotated[int, typer.Option(min=1, max=64, help="channels of raw PCM")] = 1,
     pcm_format: Annotated[PcmFormat, typer.Option("--format", help="of raw PCM")] = PcmFormat.S16LE,
+    beam_size: BeamSize = None,
+    phrases: Phrases = None,
+    lm_weight: LmWeight = None,
+    endpointing: Endpointing = None,
+    endpoint_silence_ms: EndpointSilence = None,
+    vad_gate: VadGate = None,
 ) -> None:
     """Recognise speech while it comes: partial text grows on one line, then the final text.
 
     Ctrl+C ends the audio; the final text still comes. Twice stops at once.
     """
     settings = load_settings(config_dir, triton_endpoint=endpoint, streaming_model_name=model)
+    options = decoding_options(
+        beam_size=beam_size,
+        phrases=phrases,
+        lm_weight=lm_weight,
+        endpointing=endpointing,
+        endpoint_silence_ms=endpoint_silence_ms,
+        vad_gate=vad_gate,
+    )
     audio = audio_source(source, _stop_on_interrupt(), paced=not fast)
     raw = source == "-"
     with AsrClient(settings) as client, StreamView(as_json=as_json) as view:
@@ -99,6 +122,7 @@ def stream(
             sample_rate=rate if raw else MODEL_SAMPLE_RATE,
             sample_format=pcm_format.value,
             channels=channels if raw else 1,
+            options=options,
         ):
             view.show(event)
     if stats:
@@ -135,6 +159,11 @@ def transcribe(
         Optional[str],  # noqa: UP045
         typer.Option(help="who hears where to split long recordings: auto, local or server"),
     ] = None,
+    beam_size: BeamSize = None,
+    phrases: Phrases = None,
+    lm_weight: LmWeight = None,
+    endpointing: Endpointing = None,
+    endpoint_silence_ms: EndpointSilence = None,
 ) -> None:
     """Recognise whole recordings, several at a time. A file that fails does not stop the others."""
     settings = load_settings(config_dir, triton_endpoint=endpoint, batch_model_name=model, vad=vad)
@@ -142,7 +171,14 @@ def transcribe(
         jobs = plan(files, output_format, output_dir)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    if asyncio.run(transcribe_files(settings, jobs, output_format, workers)):
+    options = decoding_options(
+        beam_size=beam_size,
+        phrases=phrases,
+        lm_weight=lm_weight,
+        endpointing=endpointing,
+        endpoint_silence_ms=endpoint_silence_ms,
+    )
+    if asyncio.run(transcribe_files(settings, jobs, output_format, workers, options)):
         raise typer.Exit(1)
 
 

@@ -53,7 +53,10 @@ def _paced(buffers: Iterator[Float32]) -> Iterator[Float32]:
 
 
 class StreamView:
-    """Shows events as they come: one growing line, or JSON lines. A context manager that leaves the terminal clean."""
+    """Shows events as they come: the current segment on a growing line, finished ones above it, or JSON lines.
+
+    A context manager that leaves the terminal clean.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         # Partials go to the terminal of standard error, so that a pipe gets the final text alone.
@@ -63,6 +66,7 @@ class StreamView:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
         self._as_json = as_json
         self._latencies: list[float] = []
+        self._shown_words = 0
 
     def __enter__(self) -> StreamView:
         """Begin to show."""
@@ -84,12 +88,20 @@ class StreamView:
         if self._as_json:
             kind = {"type": "final" if final else "partial"}
             print(json.dumps({**kind, **dataclasses.asdict(event)}, ensure_ascii=False), flush=True)
-        elif final:
-            if self._live is not None:
-                self._live.stop()
-            print(event.text, flush=True)
-        elif self._live is not None:
-            self._live.update(Text(last_words(event.text, self._console.width)), refresh=True)
+            return
+        for segment in event.segments:
+            self._print(segment.text)
+            self._shown_words += len(segment.text.split())
+        if not final and self._live is not None:
+            current = " ".join(word.text for word in event.words[self._shown_words :])
+            self._live.update(Text(last_words(current, self._console.width)), refresh=True)
+
+    def _print(self, text: str) -> None:
+        """Print one segment, for good; without endpointing that is the whole text, at the end."""
+        if self._live is not None:
+            self._live.update(Text(""), refresh=True)
+        if text or not self._shown_words:
+            print(text, flush=True)
 
     def statistics(self) -> str:
         """Return the latencies in one line."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.errors import AmiraError
+from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.output import OutputFormat, write
 from amira_asr.settings import Settings
 
@@ -72,7 +73,9 @@ def _expand(name: str) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(name, recursive=True))] or [path]  # noqa: PTH207  may be absolute
 
 
-async def transcribe_files(settings: Settings, jobs: Sequence[Job], form: OutputFormat, workers: int) -> int:
+async def transcribe_files(
+    settings: Settings, jobs: Sequence[Job], form: OutputFormat, workers: int, options: DecodingOptions = NO_OPTIONS
+) -> int:
     """Transcribe recordings, `workers` at a time. Files are written at once, standard output in order at the end.
 
     Returns:
@@ -94,7 +97,7 @@ async def transcribe_files(settings: Settings, jobs: Sequence[Job], form: Output
         async def do(job: Job) -> str:
             try:
                 async with turn:
-                    content = write(await client.transcribe(job.source), form, str(job.source))
+                    content = write(await client.transcribe(job.source, options=options), form, str(job.source))
                 if job.target is not None:
                     job.target.parent.mkdir(parents=True, exist_ok=True)
                     job.target.write_text(content + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ class DecodingOptions:
         beam_size: hypotheses kept; 1 is greedy search.
         n_best: alternatives to report, at most `beam_size`.
         length_normalization: whether alternatives are compared by score per token.
-        phrases: texts to listen for, each with its own weight where it is a mapping.
+        phrases: texts to listen for; in a mapping each with a weight of its own, or None.
         phrase_weight: natural-log score per token of phrases without a weight of their own.
         lm_weight: weight of the server's language model.
         endpointing: whether silence ends a segment.
@@ -41,7 +41,7 @@ class DecodingOptions:
     beam_size: int | None = None
     n_best: int | None = None
     length_normalization: bool | None = None
-    phrases: Sequence[str] | Mapping[str, float] | None = None
+    phrases: Sequence[str] | Mapping[str, float | None] | None = None
     phrase_weight: float | None = None
     lm_weight: float | None = None
     endpointing: bool | None = None
@@ -64,9 +64,9 @@ class DecodingOptions:
         return values
 
 
-def _entries(phrases: Sequence[str] | Mapping[str, float]) -> list[object]:
+def _entries(phrases: Sequence[str] | Mapping[str, float | None]) -> list[object]:
     if isinstance(phrases, Mapping):
-        return [{"text": text, "weight": weight} for text, weight in phrases.items()]
+        return [text if weight is None else {"text": text, "weight": weight} for text, weight in phrases.items()]
     return list(phrases)
 
 

@@ -32,6 +32,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Requests it got, and what it shall do to them. Sequences live in `heard`, as in the real server."""
 
     requests: list[tuple[str, int, bool, bool]] = field(default_factory=list)
+    parameters: list[dict] = field(default_factory=list)  # of the requests, without those of the sequence
     heard: dict[str, list[int]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     streams_open: int = 0
@@ -72,6 +73,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         levels = [int(v) for v in np.round(audio_of(request)[::CHUNK] * 1000)]
         number = len(self.requests)
         self.requests.append((request.id, levels[0], True, True))
+        self.parameters.append(own_parameters(request))
         if number in self.fail_at:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.fail_at[number])
         return respond([level for level in levels if level], final=True)
@@ -108,6 +110,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         audio = audio_of(request)
         level = int(np.round(audio[0] * 1000)) if len(audio) else 0
         self.requests.append((name, level, start, end))
+        self.parameters.append(own_parameters(request))
         if number in self.forget_before:
             self.forget_before.discard(number)
             self.heard.clear()
@@ -128,6 +131,12 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         if end:
             del self.heard[name]
         return service_pb2.ModelStreamInferResponse(infer_response=answer)
+
+
+def own_parameters(request):
+    """Request parameters as the decoder would see them."""
+    values = {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
+    return {name: value for name, value in values.items() if not name.startswith("sequence_")}
 
 
 def audio_of(request):

@@ -108,6 +108,27 @@ def test_stream_raw_pcm(endpoint):
     assert run(endpoint, "stream", "-", "--format", "f32le", standard_input=floats).stdout == b"w10 w20\n"
 
 
+def test_decoding_options_reach_the_server_with_start(endpoint, threaded_triton, tmp_path):
+    (tmp_path / "phrases.txt").write_text("new york\nhello there\t2.5\n\n")
+    options = ["--beam-size", "4", "--phrases", str(tmp_path / "phrases.txt"), "--lm-weight", "0.25"]
+    asked = {"beam_size": 4, "phrases": '["new york", {"text": "hello there", "weight": 2.5}]', "lm_weight": "0.25"}
+    streaming = [*options, "--endpointing", "--endpoint-silence-ms", "600", "--vad-gate"]
+    done = run(endpoint, "stream", "-", *streaming, standard_input=pcm(10, 20))
+    assert done.stdout == b"w10 w20\n"
+    segments = {"endpointing": True, "endpoint_silence_ms": 600, "vad_gate": True}
+    assert threaded_triton.parameters == [{**asked, **segments}, {}, {}]
+    threaded_triton.parameters.clear()
+    assert run(endpoint, "transcribe", str(write_wav(tmp_path / "a.wav", 10)), *options).stdout == b"w10\n"
+    assert threaded_triton.parameters == [asked]
+
+
+def test_a_file_of_phrases_that_cannot_be_read_is_named(endpoint, tmp_path):
+    (tmp_path / "phrases.txt").write_text("hello\tloud\n")
+    done = run(endpoint, "stream", "-", "--phrases", str(tmp_path / "phrases.txt"))
+    assert done.returncode == 2
+    assert "weight 'loud' is not a" in " ".join(done.stderr.decode().split())
+
+
 def test_stream_shows_raw_pcm_as_soon_as_it_comes(endpoint):
     with subprocess.Popen(
         [*COMMAND, "stream", "-", "--json"],
