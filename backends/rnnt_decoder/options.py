@@ -58,7 +58,7 @@ class OptionsReader:
     | endpoint_length_ms | int | 1,000 to 600,000, or 0 for never | 20,000 |
     | finalize (any chunk) | bool | | false |
 
-    Parameters whose names start with `vad_` are the preprocessor's. Numbers may be sent as text.
+    `sample_rate` and names that start with `vad_` are the preprocessor's. Numbers may be sent as text.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class OptionsReader:
         """Check the parameters of a later chunk. Raises ValueError for anything but `finalize`."""
         values = _Values(parameters)
         values.boolean("finalize", default=False)
-        late = [name for name in parameters if name != "finalize" and not name.startswith("vad_")]
+        late = [name for name in parameters if name != "finalize" and not _of_the_preprocessor(name)]
         if late:
             raise ValueError(f"{late[0]} comes too late; allowed only with START")
 
@@ -160,6 +160,10 @@ class OptionsReader:
         return math.ceil(milliseconds / 1000 / self._frame_secs - 1e-6)
 
 
+def _of_the_preprocessor(name: str) -> bool:
+    return name == "sample_rate" or name.startswith("vad_")
+
+
 class _Values:
     """Typed access to request parameters, remembering which were read."""
 
@@ -192,7 +196,7 @@ class _Values:
         return value
 
     def refuse_unknown(self) -> None:
-        unknown = [name for name in self._parameters if name not in self._known and not name.startswith("vad_")]
+        unknown = [name for name in self._parameters if name not in self._known and not _of_the_preprocessor(name)]
         if unknown:
             raise ValueError(f"unknown parameter {unknown[0]!r}; known: {', '.join(sorted(self._known))}")
 

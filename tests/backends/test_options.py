@@ -35,6 +35,7 @@ def test_what_is_asked_for(reader):
             "endpoint_silence_ms": 500,
             "endpoint_length_ms": 0,
             "vad_gate": True,
+            "sample_rate": 16000,
         }
     )
     assert (options.beam_size, options.n_best, options.length_normalization) == (4, 2, False)
