@@ -82,11 +82,14 @@ def test_steps_of_an_ensemble_fit_together(ensemble: str, configs: dict[str, pb.
         assert known[tensor.name] == (tensor.data_type, list(tensor.dims))
 
 
-def test_decoder_joint_takes_the_rows_of_either_decoder(description: ModelDescription) -> None:
-    options = ServingOptions(max_batch_size=4, batch_max_batch_size=12)
+def test_decoder_joint_takes_more_rows_than_there_are_streams(description: ModelDescription) -> None:
+    options = ServingOptions(max_batch_size=4, batch_max_batch_size=12, joint_max_batch_size=48)
     configs = {config.name: config for config in ModelConfigs(description, options).all()}
     assert configs["decoder"].max_batch_size == 4
-    assert configs["decoder_joint"].max_batch_size == configs["decoder_batch"].max_batch_size == 12
+    assert configs["decoder_batch"].max_batch_size == 12
+    assert configs["decoder_joint"].max_batch_size == 48
+    for name in ("decoder", "decoder_batch"):
+        assert configs[name].parameters["joint_max_batch_size"].string_value == "48"
 
 
 def test_numbers_come_from_the_description(description: ModelDescription) -> None:
