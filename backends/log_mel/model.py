@@ -80,7 +80,9 @@ class TritonPythonModel:
         for request in requests:
             try:
                 refuse_when_draining()
-                check_sample_rate(request.parameters(), self._sample_rate)
+                parameters = request.parameters()
+                check_sample_rate(parameters, self._sample_rate)
+                GateOptions.refuse(parameters, "is for streams; whole utterances have no gate")
                 audio = check_audio(request.array("AUDIO"))
                 if not 0 < len(audio) <= self._max_samples:
                     raise ValueError(
@@ -124,7 +126,7 @@ class TritonPythonModel:
         if request.start:
             stream.gate = self._gate.requested(parameters)
         else:
-            GateOptions.check_later(parameters)
+            GateOptions.refuse(parameters, "comes too late; allowed only with START")
         audio = check_audio(request.array("AUDIO"))
         check_length(len(audio), self._chunk_samples, end=request.end)
         return Chunk(stream.features, audio, request.end)

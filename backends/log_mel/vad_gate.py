@@ -55,11 +55,11 @@ class GateOptions:
         return GateOptions(threshold, round(hangover_ms * SAMPLE_RATE / 1000)) if wanted else None
 
     @staticmethod
-    def check_later(parameters: Mapping[str, str | int | float | bool]) -> None:
-        """Raise ValueError when a request that is not START has a parameter vad_*."""
-        late = [name for name in parameters if name.startswith("vad_")]
-        if late:
-            raise ValueError(f"parameter {late[0]} comes too late; allowed only with START")
+    def refuse(parameters: Mapping[str, str | int | float | bool], reason: str) -> None:
+        """Raise ValueError with a reason when a request that cannot ask for a gate has a parameter vad_*."""
+        misplaced = [name for name in parameters if name.startswith("vad_")]
+        if misplaced:
+            raise ValueError(f"parameter {misplaced[0]} {reason}")
 
 
 @dataclass

@@ -148,10 +148,10 @@ def test_wrong_parameters_are_named(parameters, message):
         GateOptions.requested(parameters)
 
 
-def test_parameters_after_the_start_are_refused():
-    GateOptions.check_later({"finalize": True})
-    with pytest.raises(ValueError, match="parameter vad_gate comes too late; allowed only with START"):
-        GateOptions.check_later({"vad_gate": True})
+def test_misplaced_parameters_are_refused():
+    GateOptions.refuse({"finalize": True}, "comes too late")
+    with pytest.raises(ValueError, match="parameter vad_gate comes too late"):
+        GateOptions.refuse({"vad_gate": True}, "comes too late")
 
 
 def test_the_detector_is_loaded_when_it_is_first_asked_for(monkeypatch, tmp_path):

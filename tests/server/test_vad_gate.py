@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from tests.server.streams import CHUNK, Streams, chunks_of, new_id
+from tests.server.streams import CHUNK, Streams, audio_input, chunks_of, new_id
 from tests.server.test_vad import counters
 
 
@@ -131,3 +131,8 @@ def test_the_gate_cannot_come_later(streams, speech):
     with pytest.raises(InferenceServerException, match="parameter vad_gate comes too late; allowed only with START"):
         streams.send(sequence_id, speech[CHUNK : 2 * CHUNK], parameters={"vad_gate": True})
     assert streams.send(sequence_id, [], end=True).is_final
+
+
+def test_whole_utterances_have_no_gate(streams, speech):
+    with pytest.raises(InferenceServerException, match="parameter vad_gate is for streams; whole utterances have no"):
+        streams.client.infer("asr_batch", audio_input(speech), parameters={"vad_gate": True})
