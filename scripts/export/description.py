@@ -59,6 +59,10 @@ class MelGeometry:
     log_guard: float
     normalisation: str
 
+    def frames(self, secs: float) -> int:
+        """Return the mel frames of so much audio."""
+        return int(secs * self.sample_rate) // self.hop_samples
+
 
 @dataclass(frozen=True)
 class StreamingGeometry:

@@ -62,12 +62,18 @@ class Layout:
             shutil.copytree(_VAD, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("config.pbtxt"))
 
     def write_configs(self, description: ModelDescription, options: ServingOptions) -> None:
-        """Write description.json and the config.pbtxt of every model."""
+        """Write description.json, the config.pbtxt of every model, and its configs/<profile>.pbtxt."""
         self.root.mkdir(parents=True, exist_ok=True)
         description.save(self.description)
-        for config in ModelConfigs(description, options).all():
+        configs = ModelConfigs(description, options)
+        for config in configs.all():
             version = self.root / config.name / "1"
             version.mkdir(parents=True, exist_ok=True)
             if config.platform == "ensemble":
                 (version / ".gitkeep").touch()  # Triton wants the folder, git keeps no empty one
             (self.root / config.name / "config.pbtxt").write_text(render(config), encoding="utf-8")
+        for profile, replaced in configs.profiles().items():
+            for config in replaced:
+                path = self.root / config.name / "configs" / f"{profile}.pbtxt"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(render(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The config.pbtxt of every model of the CPU profile, rendered from a `ModelDescription`."""
+"""The config.pbtxt of every model, and its twin in each GPU profile, rendered from a `ModelDescription`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.export.description import ModelDescription
+from scripts.export.profiles import PROFILES, gpu_config
 from scripts.export.serving_options import ServingOptions
 from scripts.export.triton_config import (
     BOOL,
@@ -65,6 +66,16 @@ class ModelConfigs:
             self.decoder_joint(),
             self.vad(),
         ]
+
+    def profiles(self) -> dict[str, list[pb.ModelConfig]]:
+        """Return the configurations that a GPU profile replaces, by the profile's name."""
+        streaming = self.description.streaming
+        models = (
+            (self.encoder(), {"FEATURES": streaming.window_frames}),
+            (self.encoder_batch(), {"FEATURES": self.description.mel.frames(self.options.max_audio_secs)}),
+            (self.decoder_joint(), {"ENCODED": streaming.encoder_frames}),
+        )
+        return {profile.name: [gpu_config(config, profile, sizes) for config, sizes in models] for profile in PROFILES}
 
     def preprocessor(self) -> pb.ModelConfig:
         """AUDIO -> FEATURES, one encoder window a chunk."""
