@@ -115,8 +115,9 @@ def baselines(figures: Figures) -> str:
     for system in systems:
         scores = system["subsets"]
         rates = [f"{scores[subset]['wer']:.1%}" for subset in subsets]
-        rows.append([f"{system['name']} ({system['software']})", system["megabytes"], *rates, _rtf(scores)])
-    return _table(["recogniser", "MB", *subsets, "RTF"], rows)
+        name = f"{system['name']} ({system['software']})"
+        rows.append([name, system["megabytes"], *rates, _rtf(scores), system["measured"]])
+    return _table(["recogniser", "MB", *subsets, "RTF", "measured"], rows)
 
 
 def _rtf(scores: Figures) -> str:

@@ -207,6 +207,7 @@ def _streamed_text(client: AsrClient, audio: Float32, *, options: DecodingOption
 
 def _system(name: str, package: str, megabytes: float, recognitions: Sequence[Recognition]) -> System:
     now = circumstances()
+    print(f"measured: {name}", file=sys.stderr)
     return System(
         name,
         software=f"{package} {importlib.metadata.version(package)}",
@@ -222,10 +223,10 @@ def _megabytes(files: Sequence[Path]) -> float:
 
 def _print(systems: Sequence[System]) -> None:
     subsets = list(systems[0].subsets)
-    print(f"{'WER':58} {'MB':>6} {'RTF':>6}  " + " ".join(f"{subset:>8}" for subset in subsets))
+    print(f"{'WER':64} {'MB':>6} {'RTF':>6}  " + " ".join(f"{subset:>8}" for subset in subsets))
     for system in systems:
         rates = " ".join(f"{system.subsets[subset].wer:8.3f}" for subset in subsets)
-        print(f"{system.name:58} {system.megabytes:6.1f} {system.subsets[subsets[-1]].rtf:6.3f}  {rates}")
+        print(f"{system.name:64} {system.megabytes:6.1f} {system.subsets[subsets[-1]].rtf:6.3f}  {rates}")
 
 
 if __name__ == "__main__":
