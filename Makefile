@@ -44,6 +44,10 @@ demo: setup ## stream real speech through a real Triton and watch the words appe
 serve: setup ## run the server in the foreground (AMIRA_* and config files configure it)
 	@$(PY) -m scripts.serve
 
+.PHONY: switch
+switch: setup ## new version into the running server, no stream dropped: REPO=folder [RECOGNISER=name]
+	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
+
 .PHONY: test
 test: $(VENV)/import $(VENV)/lm lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
@@ -69,8 +73,9 @@ format: setup ## let ruff format the code
 	$(VENV)/bin/ruff format .
 
 .PHONY: bench
-bench: setup ## overhead and streams at real time against raw ONNX Runtime [OUT=file.json]
+bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runtime [OUT=file.json, file_decoding.json]
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
+	PYTHONPATH=backends $(PY) -m loadtest.decoding $(if $(OUT),--out $(OUT:.json=_decoding.json))
 
 .PHONY: evaluate
 evaluate: setup ## WER and CER per subset, at every chunk size that is exported [SPEECH=folder] [OUT=file.json]
@@ -83,6 +88,10 @@ evaluate-chunks: setup-nemo ## export the default model at its other chunk sizes
 	        --model-repo work/repositories/$${context/,/-} || exit 1; \
 	done
 	$(MAKE) evaluate
+
+.PHONY: evaluate-decoding
+evaluate-decoding: setup ## WER by search: beams, language model, phrases of a reading tutor [OUT=file.json]
+	$(PY) -m scripts.evaluation.decoding --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
 
 .PHONY: babble
 babble: setup ## what the model hears in silence and noise; fails above one token a minute [OUT=file.json]

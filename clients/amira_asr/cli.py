@@ -68,9 +68,10 @@ def config(config_dir: ConfigDir = HERE) -> None:
 def models(endpoint: Endpoint = None, config_dir: ConfigDir = HERE) -> None:
     """Show the recognisers of the server."""
     settings = load_settings(config_dir, triton_endpoint=endpoint)
-    table = Table("name", box=None, pad_edge=False)
-    for column in ("version", "ready", "kind", "rate", "chunk", "longest"):
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "version", "ready", "kind", "rate", "chunk"):
         table.add_column(column, no_wrap=True)
+    table.add_column("longest")
     with AsrClient(settings) as client:
         for model in client.models():
             limit = "unlimited" if model.max_audio_secs is None else f"{model.max_audio_secs:g} s, then split"

@@ -125,9 +125,11 @@ class TritonServer:
             f"--log-verbose={int(options.log_level == 'verbose')}",
         ]
         if options.model_control:
-            command += ["--model-control-mode=explicit", "--load-model=*"]
+            # A server that loads one more model is ready all the while.
+            command += ["--model-control-mode=explicit", "--load-model=*", "--strict-readiness=false"]
         if options.profile:
-            command.append(f"--model-config-name={options.profile}")
+            # Models of a profile share GPUs; without the second flag Triton ignores their rate limits.
+            command += [f"--model-config-name={options.profile}", "--rate-limit=execution_count"]
         return command
 
     def start(self) -> None:
@@ -189,8 +191,13 @@ class TritonServer:
         """
         self._drain_file.touch()
         try:
-            pipelines = read_pipelines(self.options.model_repository)
-            return wait_idle(self.metrics_url, pipelines, self.options.drain_timeout_secs)
+            repository = self.options.model_repository
+            models = {
+                folder.name for folder in repository.iterdir()
+            }  # of a model that is gone Triton keeps the metrics
+            return wait_idle(
+                self.metrics_url, read_pipelines(repository), self.options.drain_timeout_secs, models=models
+            )
         except OSError:
             return False
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from amira_asr.settings import SettingsError, load_settings, render_settings
+from amira_asr.settings import (
+    SettingsError,
+    load_recogniser_settings,
+    load_settings,
+    parse_recognisers,
+    render_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +142,27 @@ def test_settings_cannot_be_changed(tmp_path):
     settings = load_settings(tmp_path)
     with pytest.raises(Exception, match="frozen"):
         settings.grpc_port = 1
+
+
+def test_recognisers(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMIRA_RECOGNISERS", "zipformer=work/z, big = /models/big")
+    settings = load_settings(tmp_path)
+    assert parse_recognisers(settings.recognisers) == {"zipformer": Path("work/z"), "big": Path("/models/big")}
+    for wrong in ("work/z", "a=", "=b", "a b=c", "a=b, a=c", "v2=b"):
+        monkeypatch.setenv("AMIRA_RECOGNISERS", wrong)
+        with pytest.raises(SettingsError, match="AMIRA_RECOGNISERS"):
+            load_settings(tmp_path)
+
+
+def test_a_recogniser_says_what_its_models_need(tmp_path, monkeypatch):
+    repository = tmp_path / "zipformer"
+    repository.mkdir()
+    (repository / "config.toml").write_text("max_symbols_per_step = 1\n")
+    (tmp_path / "config.toml").write_text('max_concurrent_streams = 9\nvocabulary_path = "of-the-default.txt"\n')
+    monkeypatch.setenv("AMIRA_MAX_SYMBOLS_PER_STEP", "5")
+    assert load_settings(tmp_path).max_symbols_per_step == 5
+    own = load_recogniser_settings(tmp_path, repository)
+    assert (own.max_symbols_per_step, own.max_concurrent_streams, own.vocabulary_path) == (1, 9, None)
+    (repository / "config.toml").write_text("max_symbols = 1\n")
+    with pytest.raises(SettingsError, match=r"zipformer/config\.toml: unknown setting"):
+        load_recogniser_settings(tmp_path, repository)
