@@ -43,13 +43,13 @@ class RawPipeline:
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
         self._encoder = _session(model_repo / "encoder", threads)
-        self._joint = RawJoint(_session(model_repo / decoder.text("decoder_joint_model"), 1))
-        self._decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
+        self.joint = RawJoint(_session(model_repo / decoder.text("decoder_joint_model"), 1))
+        self.decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
 
     def open(self, parameters: Parameters | None = None) -> State:
         """Return the state of a new stream that asks the decoder for something, or for nothing."""
-        stream = self._decoder.new_stream()
-        self._decoder.prepare(stream, parameters or {}, start=True)
+        stream = self.decoder.new_stream()
+        self.decoder.prepare(stream, parameters or {}, start=True)
         return self._streaming.new_state(), self._slots.acquire(), stream
 
     def close(self, stream: State) -> None:
@@ -58,6 +58,10 @@ class RawPipeline:
 
     def step(self, streams: list[State], chunks: list[Float32], *, end: bool) -> None:
         """Advance every stream by one chunk, all in one batch."""
+        self.decode(streams, self.encode(streams, chunks, end=end), end=end)
+
+    def encode(self, streams: list[State], chunks: list[Float32], *, end: bool) -> list[Float32]:
+        """Return the encoder frames of one chunk of every stream, [frames, dim] each."""
         frames = [self._streaming.accept(s[0], chunk, end=end) for s, chunk in zip(streams, chunks, strict=True)]
         features = self._streaming.mel.features(np.concatenate(frames))
         parts = np.split(features, np.cumsum([len(part) for part in frames])[:-1])
@@ -70,9 +74,12 @@ class RawPipeline:
         outputs = self._encoder.run({**inputs, **self._slots.gather(slots)}, self._encoder_outputs)
         self._slots.scatter(slots, outputs)
         lengths = outputs["ENCODED_LENGTH"][:, 0]
-        pieces = [encoded[:length] for encoded, length in zip(outputs["ENCODED"], lengths, strict=True)]
-        pairs = zip(streams, pieces, strict=True)
-        self._decoder.decode([Chunk(stream[2], piece, finalize=False, end=end) for stream, piece in pairs], self._joint)
+        return [encoded[:length] for encoded, length in zip(outputs["ENCODED"], lengths, strict=True)]
+
+    def decode(self, streams: list[State], encoded: list[Float32], *, end: bool) -> None:
+        """Search the encoder frames of one chunk of every stream."""
+        pairs = zip(streams, encoded, strict=True)
+        self.decoder.decode([Chunk(stream[2], piece, finalize=False, end=end) for stream, piece in pairs], self.joint)
 
 
 class RawJoint:
@@ -80,23 +87,27 @@ class RawJoint:
 
     def __init__(self, session: OnnxSession) -> None:
         self._session = session
+        self._extra = [name for name in session.output_names if name == "DURATION"]
 
     def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
         """As `joint.Joint.best`."""
         names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE"]
         output = self._run(names, encoded, targets, state_h, state_c)
-        return JointOutput(*(output[name] for name in names), None, output["STATE_H_NEXT"], output["STATE_C_NEXT"])
+        labels, log_probs, confidences = (output[name] for name in names)
+        next_h, next_c = output["STATE_H_NEXT"], output["STATE_C_NEXT"]
+        return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
 
     def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
         """As `joint.Joint.distributions`."""
         output = self._run(["LOG_PROBS"], encoded, targets, state_h, state_c)
-        return JointDistributions(output["LOG_PROBS"], None, output["STATE_H_NEXT"], output["STATE_C_NEXT"])
+        next_h, next_c = output["STATE_H_NEXT"], output["STATE_C_NEXT"]
+        return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
 
     def _run(
         self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
     ) -> dict[str, Array]:
         inputs: dict[str, Array] = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
-        return self._session.run(inputs, [*names, "STATE_H_NEXT", "STATE_C_NEXT"])
+        return self._session.run(inputs, [*names, "STATE_H_NEXT", "STATE_C_NEXT", *self._extra])
 
 
 def read_config(model: Path) -> ModelConfig:

@@ -26,7 +26,7 @@ def save_vocabulary(model: ASRModel, path: Path) -> None:
         ValueError: a piece holds a line break, or the tokenizer and the joint disagree about the size.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = model.joint.num_classes_with_blank - 1
+    size = model.joint.num_classes_with_blank - model.joint.num_extra_outputs - 1
     pieces: list[str] = model.tokenizer.ids_to_tokens(list(range(model.tokenizer.vocab_size)))
     if len(pieces) != size:
         raise ValueError(f"the tokenizer has {len(pieces)} pieces, the joint {size} labels")

@@ -111,9 +111,7 @@ def _encoder_reasons(encoder: Any) -> Iterator[str]:
 
 def durations_of(model: ASRModel) -> tuple[int, ...]:
     """Return the durations of a token-and-duration transducer (TDT); empty for any other model."""
-    if model.cfg.decoding.get("model_type") != "tdt":
-        return ()
-    return tuple(int(duration) for duration in model.cfg.decoding.durations)
+    return tuple(int(duration) for duration in model.cfg.decoding.get("durations") or ())
 
 
 def _transducer_reasons(decoder: Any, joint: Any, durations: tuple[int, ...]) -> Iterator[str]:

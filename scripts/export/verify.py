@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from nemo.collections.asr.models import ASRModel
 
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
 from scripts.export.onnx_runner import OnnxEncoder, open_graph, run_graph
+from scripts.export.support import durations_of
 from scripts.export.windows import Float32
 
 # Float32 sums in another order; a wrong mask or cache differs by far more.
@@ -39,23 +41,27 @@ def encode_offline(model: ASRModel, features: Float32) -> Float32:
 @torch.no_grad()
 def join(
     model: ASRModel, encoded: Float32, target: int, state_h: Float32, state_c: Float32
-) -> tuple[Float32, Float32, Float32]:
+) -> tuple[Float32, npt.NDArray[np.int64], Float32, Float32]:
     """Run NeMo's prediction network and joint for one label.
 
     Args:
-        model: any RNN-T.
+        model: any RNN-T or TDT.
         encoded: [frames, encoder_dim].
         target: label or blank.
         state_h: LSTM state before target, [prediction_layers, prediction_hidden].
         state_c: as state_h.
 
     Returns:
-        log-probabilities [frames, vocabulary + 1] and the next states.
+        log-probabilities [frames, vocabulary + 1], the best duration of each frame [frames] int64, or nothing for an
+        RNN-T, and the next states.
     """
     states = [torch.from_numpy(state)[:, None] for state in (state_h, state_c)]
     prediction, (h, c) = model.decoder.predict(torch.tensor([[target]]), state=states, add_sos=False)
-    scores = model.joint.joint(torch.from_numpy(encoded)[None], prediction)[0, :, 0].log_softmax(dim=-1)
-    return scores.numpy(), h[:, 0].numpy(), c[:, 0].numpy()
+    logits = model.joint.joint(torch.from_numpy(encoded)[None], prediction)[0, :, 0]
+    labels = logits.size(-1) - model.joint.num_extra_outputs
+    values = torch.tensor(durations_of(model), dtype=torch.int64)
+    durations = values[logits[:, labels:].argmax(dim=-1)] if len(values) else values
+    return logits[:, :labels].log_softmax(dim=-1).numpy(), durations.numpy(), h[:, 0].numpy(), c[:, 0].numpy()
 
 
 def verify(model: ASRModel, description: ModelDescription, layout: Layout) -> Differences:
@@ -94,7 +100,7 @@ def _verify_decoder_joint(
         state_h, state_c = random.standard_normal(
             (2, shape.prediction_layers, shape.prediction_hidden), dtype=np.float32
         )
-        scores, h, c = join(model, encoded, target, state_h, state_c)
+        scores, durations, h, c = join(model, encoded, target, state_h, state_c)
         outputs = run_graph(
             session,
             {
@@ -106,6 +112,8 @@ def _verify_decoder_joint(
         )
         for name, expected in (("LOG_PROBS", scores), ("STATE_H_NEXT", h), ("STATE_C_NEXT", c)):
             largest = max(largest, _difference(f"decoder_joint {name}", outputs[name][0], expected))
+        if len(durations) and not np.array_equal(outputs["DURATION"][0], durations):
+            raise ArithmeticError(f"decoder_joint DURATION is {outputs['DURATION'][0]}, NeMo's {durations}")
     return largest
 
 

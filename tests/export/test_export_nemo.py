@@ -33,6 +33,7 @@ SERVED = {
     "subsampling by 4": TinyModel(subsampling_factor=4),
     "causal attention": TinyModel(att_context=((10, 0),), att_context_style="regular"),
     "cache of one chunk": TinyModel(att_context=((7, 6),)),
+    "TDT": TinyModel(durations=(0, 1, 2, 3, 4)),
 }
 
 

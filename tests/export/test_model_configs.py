@@ -106,6 +106,17 @@ def test_numbers_come_from_the_description(description: ModelDescription) -> Non
     assert configs["decoder"].parameters["prediction_layers"].string_value == "2"
 
 
+@pytest.mark.parametrize("durations", [(), (0, 1, 2, 3, 4)])
+def test_durations_are_told_to_the_decoders(durations: tuple[int, ...], description: ModelDescription) -> None:
+    transducer = dataclasses.replace(description.transducer, durations=durations)
+    other = dataclasses.replace(description, transducer=transducer)
+    configs = {config.name: config for config in ModelConfigs(other, ServingOptions()).all()}
+    for name in ("decoder", "decoder_batch"):
+        assert configs[name].parameters["durations"].string_value == ("true" if durations else "false")
+    outputs = {output.name for output in configs["decoder_joint"].output}
+    assert ("DURATION" in outputs) == bool(durations)
+
+
 def test_parameters_keep_every_digit(description: ModelDescription, configs: dict[str, pb.ModelConfig]) -> None:
     assert float(configs["preprocessor"].parameters["log_guard"].string_value) == description.mel.log_guard
     assert float(configs["decoder"].parameters["frame_secs"].string_value) == description.frame_secs

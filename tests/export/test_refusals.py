@@ -32,7 +32,7 @@ REFUSED = {
     ),
     "convolutions that look ahead": (TinyModel(conv_context=None), "convolutions look 4 frames ahead"),
     "subsampling that looks ahead": (TinyModel(causal_downsampling=False), "subsampling is not causal"),
-    "TDT": (TinyModel(extra_outputs=3), "3 outputs besides labels and blank .TDT"),
+    "multi-blank": (TinyModel(big_blanks=(2, 4)), "2 outputs besides labels and blank, .* no multi-blank ones"),
     "stateless prediction network": (TinyModel(stateless=True), "stateless"),
 }
 
@@ -45,7 +45,7 @@ def test_refused_with_the_reason(name: str, tmp_path: Path) -> None:
 
 
 def test_all_reasons_are_told_at_once(tmp_path: Path) -> None:
-    model = TinyModel(normalize="per_feature", conv_context=None, extra_outputs=3).build(tmp_path)
+    model = TinyModel(normalize="per_feature", conv_context=None, big_blanks=(2, 4)).build(tmp_path)
     with pytest.raises(UnsupportedModelError) as caught:
         check_supported(model)
     assert len(caught.value.reasons) == 3

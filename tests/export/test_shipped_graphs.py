@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from rnnt_decoder.confidence import confidence
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
 from scripts.export.onnx_runner import Arrays, OnnxEncoder, empty_caches, open_graph, run_graph
@@ -204,6 +205,7 @@ def test_decoder_joint_outputs_agree_with_each_other(
     np.testing.assert_allclose(np.exp(outputs["LOG_PROBS"]).sum(axis=-1), 1.0, atol=TOLERANCE)
     np.testing.assert_array_equal(outputs["LABEL"], outputs["LOG_PROBS"].argmax(axis=-1))
     np.testing.assert_allclose(outputs["LABEL_LOG_PROB"], outputs["LOG_PROBS"].max(axis=-1), atol=1e-6)
+    np.testing.assert_allclose(outputs["LABEL_CONFIDENCE"], confidence(outputs["LOG_PROBS"]), atol=1e-5)
     # Rows and frames do not touch each other.
     single = {name: array[1:2] for name, array in inputs.items()}
     alone = run_graph(decoder_joint, {"ENCODED": encoded[1:2, 3:4], **single})

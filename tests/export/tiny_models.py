@@ -33,7 +33,8 @@ class TinyModel:
     use_bias: bool = True
     prediction_layers: int = 1
     prediction_hidden: int = 24
-    extra_outputs: int = 0
+    durations: tuple[int, ...] = ()
+    big_blanks: tuple[int, ...] = ()
     stateless: bool = False
 
     def build(self, folder: Path) -> EncDecRNNTBPEModel:
@@ -128,7 +129,7 @@ class TinyModel:
                     "pred_hidden": self.prediction_hidden,
                 },
                 "num_classes": vocabulary_size,
-                "num_extra_outputs": self.extra_outputs,
+                "num_extra_outputs": len(self.durations or self.big_blanks),
                 "vocabulary": labels,
             },
             "decoding": self._decoding(),
@@ -138,15 +139,19 @@ class TinyModel:
 
     def _decoding(self) -> dict[str, Any]:
         decoding: dict[str, Any] = {"strategy": "greedy_batch", "greedy": {"max_symbols": 7}}
-        if self.extra_outputs:
-            decoding |= {"model_type": "tdt", "durations": list(range(self.extra_outputs))}
+        if self.durations:
+            decoding |= {"model_type": "tdt", "durations": list(self.durations)}
+        if self.big_blanks:
+            decoding |= {"model_type": "multiblank", "big_blank_durations": list(self.big_blanks)}
         return decoding
 
     def _loss(self) -> dict[str, Any]:
-        if not self.extra_outputs:
-            return {"loss_name": "default"}
-        durations = {"durations": list(range(self.extra_outputs)), "sigma": 0.05, "omega": 0.1}
-        return {"loss_name": "tdt", "tdt_kwargs": durations}
+        if self.durations:
+            return {"loss_name": "tdt", "tdt_kwargs": {"durations": list(self.durations), "sigma": 0.05, "omega": 0.1}}
+        if self.big_blanks:
+            kwargs = {"big_blank_durations": list(self.big_blanks), "sigma": 0.05}
+            return {"loss_name": "multiblank_rnnt", "multiblank_rnnt_kwargs": kwargs}
+        return {"loss_name": "default"}
 
 
 def _tokenizer(folder: Path) -> Path:
