@@ -65,7 +65,7 @@ def main() -> int:
 
     raw = RawPipeline(arguments.model_repo)
     chunk_secs = raw.chunk_samples / 16000
-    speech = _speech(arguments.chunks * raw.chunk_samples)
+    speech = clip_speech(arguments.chunks * raw.chunk_samples)
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "model-repo"
         stage_repository(arguments.model_repo, staged, RepositorySettings())
@@ -150,7 +150,8 @@ def _cpu_secs(pid: int) -> float:
     return sum(item.user + item.system for item in times)
 
 
-def _speech(samples: int) -> SpeechMaker:
+def clip_speech(samples: int) -> SpeechMaker:
+    """Return what makes waveforms of the bundled recordings."""
     clips = [load_audio(path) for path in sorted((ROOT / "tests" / "data" / "audio").glob("*.flac"))]
     return SpeechMaker(np.concatenate(clips), samples)
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASUREMENTS = ROOT / "docs" / "measurements"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "decoding.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "zipformer.md",
@@ -185,6 +186,44 @@ def bench(figures: Figures) -> str:
     return _table(heads, rows)
 
 
+def decoding(figures: Figures) -> str:
+    """Word error rates by search."""
+    rows = []
+    for search in figures["searches"]:
+        scores = search["subsets"]
+        rows.append([search["name"], *(f"{score['wer']:.1%}" for score in scores.values()), _rtf(scores)])
+    return _table(["search", *figures["searches"][0]["subsets"], "RTF"], rows)
+
+
+def passages(figures: Figures) -> str:
+    """Word error rates of readers by search and weight of the phrases."""
+    without = {search["name"]: _wer(search["subsets"]["so762"]) for search in figures["searches"]}
+    rows = [
+        [row["search"], f"{row['weight']:g}", without[row["search"]], _wer(row["passage"]), _wer(row["others"])]
+        for row in figures["passages"]
+    ]
+    heads = ["search", "weight", "no phrases", "the passage and 24 others", "the 24 others alone"]
+    return _table(heads, rows)
+
+
+def bench_decoding(figures: Figures) -> str:
+    """Time of the decoder for a chunk, by what streams ask for."""
+    places = ("alone", "in the server")
+    counts = sorted({time["streams"] for time in figures[places[0]]})
+    found = {(place, item["search"], item["streams"]): item for place in places for item in figures[place]}
+    columns = [(place, count) for place in places for count in counts]
+    rows: list[list[Any]] = []
+    for name in dict.fromkeys(item["search"] for item in figures[places[0]]):
+        times = [f"{found[place, name, count]['ms_per_chunk']:.2f}" for place, count in columns]
+        rows.append([name, *times, f"{found[places[0], name, counts[0]]['start_ms']:.1f}"])
+    ratios = [
+        found[place, "frame by frame", count]["ms_per_chunk"] / found[place, "greedy", count]["ms_per_chunk"]
+        for place, count in columns
+    ]
+    rows.append(["frame by frame / greedy", *(f"**{ratio:.1f}**" for ratio in ratios), ""])
+    return _table(["ms per chunk", *(f"{place}, {count}" for place, count in columns), "ms at START"], rows)
+
+
 # Name in the pages -> what makes the table, and the file it is made of.
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
@@ -196,6 +235,9 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "babble": (babble, "babble.json"),
     "release": (release, "release.json"),
     "bench": (bench, "bench.json"),
+    "bench_decoding": (bench_decoding, "bench_decoding.json"),
+    "decoding": (decoding, "decoding.json"),
+    "passages": (passages, "decoding.json"),
 }
 
 

@@ -10,16 +10,17 @@ audio. The first repository is the one that is served; the others are the same c
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from amira_asr import AsrClient
+from amira_asr import AsrClient, DecodingOptions
 from scripts.evaluation.recordings import Utterance, read_held_out, read_real
 from scripts.evaluation.scores import Figures, score_by_subset
-from scripts.evaluation.served import chunk_ms, connect, recognise_all, serve, stream
+from scripts.evaluation.served import SERVER_DEFAULTS, chunk_ms, connect, recognise_all, serve, stream
 from scripts.export.description import ModelDescription
 from scripts.measurement import write_measurement
 
@@ -40,6 +41,13 @@ def main() -> int:
     parser.add_argument(
         "--others", type=Path, default=OTHER_CHUNK_SIZES, help="folder of repositories at other chunk sizes"
     )
+    parser.add_argument(
+        "--parameters",
+        type=_options,
+        default=SERVER_DEFAULTS,
+        metavar="JSON",
+        help='options of every stream and recording, such as {"beam_size": 4}',
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--transcripts", action="store_true", help="print what was recognised")
     arguments = parser.parse_args()
@@ -49,11 +57,11 @@ def main() -> int:
     repositories = []
     if arguments.endpoint:
         with connect(arguments.endpoint) as client:
-            repositories.append(evaluate(client, utterances, show=arguments.transcripts))
+            repositories.append(evaluate(client, utterances, arguments.parameters, show=arguments.transcripts))
     else:
         for model_repo in [arguments.model_repo, *_other_chunk_sizes(arguments.others, arguments.model_repo)]:
             with serve(model_repo) as server, connect(server.grpc_endpoint) as client:
-                repositories.append(evaluate(client, utterances, show=arguments.transcripts))
+                repositories.append(evaluate(client, utterances, arguments.parameters, show=arguments.transcripts))
     if arguments.out:
         write_measurement(arguments.out, {"repositories": repositories})
     return 0
@@ -76,10 +84,23 @@ def read_recordings(arguments: argparse.Namespace) -> list[Utterance]:
     return utterances
 
 
-def evaluate(client: AsrClient, utterances: Sequence[Utterance], *, show: bool = False) -> dict[str, Any]:
+def _options(text: str) -> DecodingOptions:
+    try:
+        return DecodingOptions(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} are no decoding options: {error}") from None
+
+
+def evaluate(
+    client: AsrClient,
+    utterances: Sequence[Utterance],
+    options: DecodingOptions = SERVER_DEFAULTS,
+    *,
+    show: bool = False,
+) -> dict[str, Any]:
     """Recognise everything streaming and in one piece, print a table, and return the figures of the repository."""
-    streamed = recognise_all(utterances, lambda audio: stream(client, audio).text)
-    whole = recognise_all(utterances, lambda audio: client.transcribe(audio).text)
+    streamed = recognise_all(utterances, lambda audio: stream(client, audio, options).text)
+    whole = recognise_all(utterances, lambda audio: client.transcribe(audio, options=options).text)
     if show:
         for item in streamed:
             print(f"{item.utterance.name}\n  said  {item.utterance.reference}\n  heard {item.text}")

@@ -18,13 +18,14 @@ from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 SERVER_DEFAULTS = DecodingOptions()
+REPOSITORY_DEFAULTS = RepositorySettings()
 
 
 @contextmanager
-def serve(model_repo: Path) -> Iterator[TritonServer]:
-    """Serve a repository with its defaults on free ports while the context lasts."""
+def serve(model_repo: Path, settings: RepositorySettings = REPOSITORY_DEFAULTS) -> Iterator[TritonServer]:
+    """Serve a repository on free ports while the context lasts."""
     with tempfile.TemporaryDirectory() as folder:
-        stage_repository(model_repo, Path(folder) / "model-repo", RepositorySettings())
+        stage_repository(model_repo, Path(folder) / "model-repo", settings)
         with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
             yield server
 
