@@ -13,6 +13,10 @@ OUT ?=
 DEFAULT_NEMO := scripts/train/default.nemo
 # Attention contexts that the default checkpoint was trained with, besides the one that is served.
 OTHER_CONTEXTS := 70,13 70,1
+EXPORT_OTHER_CONTEXTS = for context in $(OTHER_CONTEXTS); do \
+    $(NEMO_PY) -m scripts.export $(DEFAULT_NEMO) --att-context $$context \
+    --model-repo work/repositories/$${context/,/-} || exit 1; done
+RECORDINGS = --real $(SPEECH)/eval --synthetic $(SPEECH)/tts
 # One thread a process, and large blocks kept by the allocator: see scripts/train/README.md.
 TRAIN_ENV := OMP_NUM_THREADS=1 THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 \
     MALLOC_TOP_PAD_=268435456
@@ -79,19 +83,16 @@ bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runti
 
 .PHONY: evaluate
 evaluate: setup ## WER and CER per subset, at every chunk size that is exported [SPEECH=folder] [OUT=file.json]
-	$(PY) -m scripts.evaluation --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
+	$(PY) -m scripts.evaluation $(RECORDINGS) $(if $(OUT),--out $(OUT))
 
 .PHONY: evaluate-chunks
-evaluate-chunks: setup-nemo ## export the default model at its other chunk sizes, then evaluate [OUT=file.json]
-	for context in $(OTHER_CONTEXTS); do \
-	    $(NEMO_PY) -m scripts.export $(DEFAULT_NEMO) --att-context $$context \
-	        --model-repo work/repositories/$${context/,/-} || exit 1; \
-	done
-	$(MAKE) evaluate
+evaluate-chunks: setup setup-nemo ## export the default model at its other chunk sizes, then evaluate [OUT=file.json]
+	$(EXPORT_OTHER_CONTEXTS)
+	$(PY) -m scripts.evaluation $(RECORDINGS) $(if $(OUT),--out $(OUT))
 
 .PHONY: evaluate-decoding
 evaluate-decoding: setup ## WER by search: beams, language model, phrases of a reading tutor [OUT=file.json]
-	$(PY) -m scripts.evaluation.decoding --real $(SPEECH)/eval --synthetic $(SPEECH)/tts $(if $(OUT),--out $(OUT))
+	$(PY) -m scripts.evaluation.decoding $(RECORDINGS) $(if $(OUT),--out $(OUT))
 
 .PHONY: babble
 babble: setup ## what the model hears in silence and noise; fails above one token a minute [OUT=file.json]
@@ -103,14 +104,15 @@ $(VENV)/baselines: $(VENV)/ready requirements/baselines.txt
 
 .PHONY: baselines
 baselines: $(VENV)/baselines ## default model and other recognisers on the same recordings [OUT=file] [KEEP=earlier OUT]
-	$(PY) -m scripts.evaluation.baselines --real $(SPEECH)/eval --synthetic $(SPEECH)/tts \
-	    $(if $(KEEP),--keep $(KEEP)) $(if $(OUT),--out $(OUT))
+	$(PY) -m scripts.evaluation.baselines $(RECORDINGS) $(if $(KEEP),--keep $(KEEP)) $(if $(OUT),--out $(OUT))
 
 .PHONY: quality
-quality: ## measure all of docs/quality.md anew; KEEP=docs/measurements/baselines.json skips other recognisers
-	$(MAKE) evaluate-chunks OUT=docs/measurements/evaluation.json
-	$(MAKE) baselines OUT=docs/measurements/baselines.json
-	$(MAKE) babble OUT=docs/measurements/babble.json; status=$$?; $(MAKE) docs && exit $$status
+quality: setup-nemo $(VENV)/baselines ## measure all of docs/quality.md; KEEP=docs/measurements/baselines.json: only our model
+	$(EXPORT_OTHER_CONTEXTS)
+	$(PY) -m scripts.evaluation $(RECORDINGS) --out docs/measurements/evaluation.json
+	$(PY) -m scripts.evaluation.baselines $(RECORDINGS) $(if $(KEEP),--keep $(KEEP)) --out docs/measurements/baselines.json
+	$(PY) -m scripts.evaluation.babble --out docs/measurements/babble.json; status=$$?; \
+	    $(PY) -m scripts.render_docs && exit $$status
 
 .PHONY: export
 export: setup-nemo ## turn NEMO=file.nemo into the model repository
