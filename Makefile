@@ -81,6 +81,20 @@ bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runti
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 	PYTHONPATH=backends $(PY) -m loadtest.decoding $(if $(OUT),--out $(OUT:.json=_decoding.json))
 
+.PHONY: loadtest
+loadtest: setup ## callers at real-time pace [SHAPE=ramp] [PEAK=32] [DURATION=60] [SLO=p95=300,errors=0] [USERS="StreamUser BatchUser"]
+	$(PY) -m loadtest.run --shape $(or $(SHAPE),ramp) --peak $(or $(PEAK),32) --seconds $(or $(DURATION),60) \
+	    --slo $(or $(SLO),errors=0) --users $(or $(USERS),StreamUser)
+
+.PHONY: soak
+soak: setup ## callers for hours, resumable; memory and handles of every process [PEAK=32] [DURATION=14400]
+	$(PY) -m loadtest.run --resume --out work/soak --every 30 --peak $(or $(PEAK),32) --seconds $(or $(DURATION),14400) \
+	    --slo $(or $(SLO),errors=0)
+
+.PHONY: capacity
+capacity: setup ## the most streams at real time on this machine [OUT=file.json]
+	$(PY) -m loadtest.capacity $(if $(OUT),--out $(OUT))
+
 .PHONY: evaluate
 evaluate: setup ## WER and CER per subset, at every chunk size that is exported [SPEECH=folder] [OUT=file.json]
 	$(PY) -m scripts.evaluation $(RECORDINGS) $(if $(OUT),--out $(OUT))

@@ -18,6 +18,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from tritonclient import grpc
 
+from amira_asr.audio import MODEL_SAMPLE_RATE
 from loadtest.recordings import BUNDLED, Recordings
 from loadtest.session import Recogniser, StreamFailed, StreamReport, speak
 from loadtest.shapes import SHAPES
@@ -35,8 +36,9 @@ class Totals:
 
     def __init__(self) -> None:
         self.chunk_ms: list[float] = []
+        self.recording_ms: list[float] = []
         self.late_chunks = self.streams = self.hang_ups = self.reconnects = 0
-        self.audio_secs = 0.0
+        self.audio_secs = self.chunk_length_ms = 0.0
         self.errors: dict[str, int] = {}
 
     def fail(self, kind: str) -> None:
@@ -67,7 +69,8 @@ def _read(environment: Environment, **_: Any) -> None:
 @events.quitting.add_listener
 def _conclude(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
-    met, line = verdict(parse(options.slo), TOTALS.chunk_ms, sum(TOTALS.errors.values()), TOTALS.late_chunks)
+    answered = TOTALS.chunk_ms or TOTALS.recording_ms  # objectives are about chunks, where there are streams
+    met, line = verdict(parse(options.slo), answered, sum(TOTALS.errors.values()), TOTALS.late_chunks)
     print(line, flush=True)
     if options.totals:
         totals = {**vars(TOTALS), "chunk_ms": [round(value, 2) for value in TOTALS.chunk_ms], "met": met}
@@ -122,6 +125,7 @@ class StreamUser(Caller):
         """Ask what the recogniser takes."""
         super().on_start()
         self.recogniser = Recogniser.of(self.client, self.environment.parsed_options.model)
+        TOTALS.chunk_length_ms = self.recogniser.chunk_secs * 1e3
 
     @task
     def call(self) -> None:
@@ -177,7 +181,8 @@ class BatchUser(Caller):
         began, failure = time.perf_counter(), None
         try:
             self.client.infer(model, [tensor], client_timeout=60)
-            TOTALS.audio_secs += len(audio) / 16_000
+            TOTALS.audio_secs += len(audio) / MODEL_SAMPLE_RATE
+            TOTALS.recording_ms.append((time.perf_counter() - began) * 1e3)
         except Exception as error:  # whatever the server or the connection says is a result
             failure = error
             TOTALS.fail(str(error))

@@ -35,25 +35,25 @@ def parse(text: str) -> list[Objective]:
     return found
 
 
-def verdict(objectives: Sequence[Objective], chunk_ms: Sequence[float], errors: int, late: int) -> tuple[bool, str]:
+def verdict(objectives: Sequence[Objective], answered_ms: Sequence[float], errors: int, late: int) -> tuple[bool, str]:
     """Return whether all objectives are met, and one line that says so.
 
     Args:
         objectives: limits.
-        chunk_ms: latency of every chunk that was answered.
+        answered_ms: latency of every chunk (or, without streams, recording) that was answered.
         errors: streams and requests that failed.
         late: chunks that were answered after the next one was due.
     """
-    if not chunk_ms:
-        return False, "FAIL: no chunk was answered"
+    if not answered_ms:
+        return False, "FAIL: nothing was answered"
     parts, met = [], True
     for objective in objectives:
         if objective.name == "errors":
-            value, unit = 100 * errors / (len(chunk_ms) + errors), "%"
+            value, unit = 100 * errors / (len(answered_ms) + errors), "%"
         elif objective.name == "late":
-            value, unit = 100 * late / len(chunk_ms), "%"
+            value, unit = 100 * late / len(answered_ms), "%"
         else:
-            value, unit = float(np.percentile(chunk_ms, float(objective.name[1:]))), " ms"
+            value, unit = float(np.percentile(answered_ms, float(objective.name[1:]))), " ms"
         met &= value <= objective.limit
         parts.append(f"{objective.name} {value:.3g}{unit} (limit {objective.limit:g}{unit})")
-    return met, f"{'PASS' if met else 'FAIL'}: {', '.join(parts)}; {len(chunk_ms)} chunks"
+    return met, f"{'PASS' if met else 'FAIL'}: {', '.join(parts)}; {len(answered_ms)} answers"

@@ -1,0 +1,68 @@
+"""Shapes, objectives, and a short load with Locust's users against the real server."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+
+import pytest
+
+from loadtest.processes import ProcessSampler, growth
+from loadtest.run import run_locust
+from loadtest.shapes import SHAPES
+from loadtest.slo import Objective, parse, verdict
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_shape_has_between_one_and_all_users(name):
+    users = [SHAPES[name](elapsed, 100.0, 40) for elapsed in range(100)]
+    assert min(users) >= 1
+    assert max(users) == 40
+    assert name == "spike" or users == sorted(users)
+
+
+def test_objectives():
+    assert parse("p95=300, errors=0,late=1.5") == [
+        Objective("p95", 300),
+        Objective("errors", 0),
+        Objective("late", 1.5),
+    ]
+    with pytest.raises(ValueError, match="slo is 'p95<3'; allowed"):
+        parse("p95<3")
+
+
+def test_verdict():
+    latencies = [float(n) for n in range(1, 101)]
+    assert verdict(parse("p50=60,errors=0"), latencies, 0, 0)[0]
+    assert not verdict(parse("p50=40"), latencies, 0, 0)[0]
+    met, line = verdict(parse("p99=200,errors=0"), latencies, 3, 0)
+    assert not met
+    assert line == "FAIL: p99 99 ms (limit 200 ms), errors 2.91% (limit 0%); 100 answers"
+    assert verdict([], [], 0, 0) == (False, "FAIL: nothing was answered")
+
+
+def test_callers_against_the_server(server, tmp_path):
+    options = argparse.Namespace(
+        users=["StreamUser", "BatchUser"], shape="constant", peak=6, slo="errors=0,late=100", recordings=None
+    )
+    with ProcessSampler(server.pid, tmp_path / "processes.csv", every_secs=1):
+        assert run_locust(server.grpc_endpoint, tmp_path / "load", options, 12, quiet=True) == 0
+    totals = json.loads((tmp_path / "load.json").read_text())
+    assert totals["met"]
+    assert totals["chunk_ms"]
+    assert totals["recording_ms"]
+    assert not totals["errors"]
+    with (tmp_path / "load_stats.csv").open(newline="") as file:
+        names = {row["Name"] for row in csv.DictReader(file)}
+    assert {"chunk", "time to first partial", "recording"} <= names
+    assert (tmp_path / "load.html").stat().st_size > 10_000
+    assert any("tritonserver" in process for process in growth(tmp_path / "processes.csv"))
+
+
+def test_errors_are_counted_by_kind(tmp_path):
+    options = argparse.Namespace(users=["BatchUser"], shape="constant", peak=1, slo="errors=0", recordings=None)
+    assert run_locust("127.0.0.1:9", tmp_path / "load", options, 3, quiet=True) == 1
+    totals = json.loads((tmp_path / "load.json").read_text())
+    assert not totals["met"]
+    assert "failed to connect" in " ".join(totals["errors"])
