@@ -38,7 +38,7 @@ def main() -> int:
             trial = try_streams(server.grpc_endpoint, streams, arguments)
             trials.append(trial)
             print(
-                f"{streams} streams: p50 {trial['p50_ms']:.0f}, p99 {trial['p99_ms']:.0f} ms, {trial['errors']} errors, "
+    parser.add_argument("--precision", type=int, default=8, help="distance of the last good and the first bad trial")
                 f"{trial['late']} late: {'kept up' if trial['kept_up'] else 'too many'}",
                 flush=True,
             )
