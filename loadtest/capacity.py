@@ -38,8 +38,8 @@ def main() -> int:
             trial = try_streams(server.grpc_endpoint, streams, arguments)
             trials.append(trial)
             print(
-    parser.add_argument("--precision", type=int, default=8, help="distance of the last good and the first bad trial")
-                f"{trial['late']} late: {'kept up' if trial['kept_up'] else 'too many'}",
+                f"{streams} streams: p50 {trial['p50_ms']:.0f} ms, p99 {trial['p99_ms']:.0f} ms, {trial['errors']} errors,"
+                f" {trial['late']} late: {'kept up' if trial['kept_up'] else 'too many'}",
                 flush=True,
             )
             good, bad = (streams, bad) if trial["kept_up"] else (good, streams)
