@@ -37,10 +37,10 @@ def main() -> int:
             streams = (good + bad) // 2 if bad else max(arguments.first, 2 * good)
             trial = try_streams(server.grpc_endpoint, streams, arguments)
             trials.append(trial)
+            latency = f"p50 {trial['p50_ms']:.0f} ms, p99 {trial['p99_ms']:.0f} ms"
+            outcome = "kept up" if trial["kept_up"] else "too many"
             print(
-                f"{streams} streams: p50 {trial['p50_ms']:.0f} ms, p99 {trial['p99_ms']:.0f} ms, {trial['errors']} errors,"
-                f" {trial['late']} late: {'kept up' if trial['kept_up'] else 'too many'}",
-                flush=True,
+                f"{streams} streams: {latency}, {trial['errors']} errors, {trial['late']} late: {outcome}", flush=True
             )
             good, bad = (streams, bad) if trial["kept_up"] else (good, streams)
     cores = len(os.sched_getaffinity(0))
