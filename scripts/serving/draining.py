@@ -55,13 +55,14 @@ def read_activity(metrics_url: str, models: Collection[str] | None = None) -> Ac
             model = sample.labels.get("model", "")
             if models is not None and model not in models:
                 continue
-            if sample.name == "amira_streams_live":
+            name = sample.name.removesuffix("_total")  # which the parser puts behind the names of counters
+            if name == "amira_streams_live":
                 live += int(sample.value)
-            elif sample.name == "nv_inference_pending_request_count":
+            elif name == "nv_inference_pending_request_count":
                 pending += int(sample.value)
-            elif sample.name == "nv_inference_request_success":
+            elif name == "nv_inference_request_success":
                 succeeded[model] += int(sample.value)
-            elif sample.name == "nv_inference_request_failure":
+            elif name == "nv_inference_request_failure":
                 failed[model] += int(sample.value)
     return Activity(live, pending, succeeded, failed)
 
@@ -83,7 +84,7 @@ def wait_idle(
         timeout_secs: longest wait.
         models: only these are looked at; None for all.
         quiet_secs: how long nothing must have happened.
-        abandoned_secs: streams that are silent for longer count as gone: their clients never ended them.
+        abandoned_secs: what is live but has not moved for longer counts as gone: its client never ended it.
 
     Returns:
         Whether that was reached within `timeout_secs`.
@@ -92,9 +93,10 @@ def wait_idle(
     changed, before = time.monotonic(), None
     while time.monotonic() < deadline:
         now = read_activity(metrics_url, models)
-        if now != before or now.pending or now.inside(pipelines) > 0:
+        if now != before or now.pending:
             changed, before = time.monotonic(), now
-        if time.monotonic() - changed >= (abandoned_secs if now.live_streams else quiet_secs):
+        busy = now.live_streams or now.inside(pipelines) > 0
+        if time.monotonic() - changed >= (abandoned_secs if busy else quiet_secs):
             return True
         time.sleep(_POLL_SECS)
     return False

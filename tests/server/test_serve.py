@@ -46,6 +46,14 @@ def endpoint_of(process):
     raise AssertionError("the server did not become ready")
 
 
+def wait_until_inside(streams):
+    """Wait until a whole-utterance request has passed the first step."""
+    deadline = time.monotonic() + 20
+    while not streams.client.get_inference_statistics("preprocessor_batch").model_stats[0].inference_count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything_and_finishes_what_is_in_flight(tmp_path, clips, signal_number):
     process = serve(tmp_path)
@@ -55,7 +63,7 @@ def test_a_signal_stops_everything_and_finishes_what_is_in_flight(tmp_path, clip
     answers = []
     worker = threading.Thread(target=lambda: answers.append(streams.batch(clips[0].audio)))
     worker.start()
-    time.sleep(0.02)
+    wait_until_inside(streams)
     process.send_signal(signal_number)
     worker.join(30)
     assert process.wait(60) == 0
