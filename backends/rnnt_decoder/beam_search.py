@@ -9,15 +9,15 @@ steps, and those with fewer labels are further ahead in time. A step needs a fra
 that is furthest ahead has none left, the whole beam waits for the next chunk. So the result does not depend on how the
 audio is cut into chunks.
 
-The joint is asked for all frames at hand once for each new label sequence, all streams and hypotheses in one call;
+The joint is asked for some frames at once for each new label sequence, all streams and hypotheses in one call; most
 blanks cost no call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -30,9 +30,11 @@ from rnnt_decoder.joint import Float32, Joint
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.vocabulary import Vocabulary
 
+# Frames of one call of the joint: a hypothesis passes few of them before it dies or emits.
+_WINDOW_FRAMES = 4
 
-@dataclass(frozen=True)
-class Extension:
+
+class Extension(NamedTuple):
     """A hypothesis and what it does next: a label (the blank is one), or nothing at the end of the audio."""
 
     score: float
@@ -81,27 +83,39 @@ class BeamSearch:
             run.beam.settle()
 
     def _predict(self, runs: Sequence[_Run], joint: Joint) -> None:
-        """Ask the joint about every hypothesis that has no prediction yet."""
-        asking = [(run, at) for run in runs for at, one in enumerate(run.beam.hypotheses) if one.prediction is None]
+        """Ask the joint about every hypothesis that has no prediction for its next frame."""
+        asking = [(run, at) for run in runs for at, one in enumerate(run.beam.hypotheses) if run.lacks_prediction(one)]
         if not asking:
             return
         hypotheses = [run.beam.hypotheses[at] for run, at in asking]
-        longest = max(len(run.beam.pending) for run, _ in asking)
-        encoded = np.zeros((len(asking), longest, asking[0][0].beam.pending.shape[1]), np.float32)
-        for row, (run, _) in zip(encoded, asking, strict=True):
-            row[: len(run.beam.pending)] = run.beam.pending
+        # At the end of the audio some have no frame left; they get the last one, which is not used.
+        first = [min(run.beam.hypotheses[at].time, run.stream.frames - 1) for run, at in asking]
+        lengths = [
+            min(_WINDOW_FRAMES, run.stream.frames - frame) for (run, _), frame in zip(asking, first, strict=True)
+        ]
+        encoded = np.zeros((len(asking), max(lengths), asking[0][0].beam.pending.shape[1]), np.float32)
+        for row, (run, _), frame, length in zip(encoded, asking, first, lengths, strict=True):
+            row[:length] = run.beam.pending[frame - run.beam.first_pending :][:length]
         output = joint.distributions(
             encoded,
             np.array([[one.last_label] for one in hypotheses], np.int32),
             np.stack([one.state_h for one in hypotheses]),
             np.stack([one.state_c for one in hypotheses]),
         )
+        confidences = confidence(output.log_probs)
         for index, (run, at) in enumerate(asking):
             log_probs = output.log_probs[index]
             fusion = run.stream.options.fusion
             scores = fusion.fuse(log_probs, hypotheses[index].fusion_state) if fusion else log_probs
-            prediction = Prediction(log_probs, scores, output.state_h[index], output.state_c[index])
-            run.beam.hypotheses[at] = replace(hypotheses[index], prediction=prediction)
+            prediction = Prediction(
+                first_frame=first[index],
+                log_probs=log_probs,
+                confidences=confidences[index],
+                scores=scores,
+                state_h=output.state_h[index],
+                state_c=output.state_c[index],
+            )
+            run.beam.hypotheses[at] = hypotheses[index]._replace(prediction=prediction)
 
     def _step(self, runs: Sequence[_Run]) -> None:
         """Take one step in each beam."""
@@ -140,7 +154,7 @@ class BeamSearch:
             hypothesis = self._extended(run, extension)
             if hypothesis.prefix in merged:  # the better one stays, with the probability of both
                 better = merged[hypothesis.prefix]
-                hypothesis = replace(better, score=float(np.logaddexp(better.score, hypothesis.score)))
+                hypothesis = better._replace(score=float(np.logaddexp(better.score, hypothesis.score)))
             merged[hypothesis.prefix] = hypothesis
         beam.hypotheses = sorted(merged.values(), key=lambda one: -one.score)
         self._end_segment_if_due(run)
@@ -152,9 +166,13 @@ class BeamSearch:
         if label == self.shape.blank_id:
             return hypothesis.after_a_blank(extension.score)
         prediction, fusion = run.prediction(hypothesis), run.stream.options.fusion
-        log_probs = prediction.log_probs[hypothesis.time - run.beam.first_pending]
+        at = hypothesis.time - prediction.first_frame
         emission = Emission(
-            hypothesis.last, label, hypothesis.time, float(log_probs[label]), float(confidence(log_probs))
+            before=hypothesis.last,
+            label=label,
+            frame=hypothesis.time,
+            log_prob=float(prediction.log_probs[at, label]),
+            confidence=float(prediction.confidences[at]),
         )
         return BeamHypothesis(
             prefix=run.beam.prefix_after(hypothesis, label),
@@ -203,10 +221,18 @@ class _Run:
 
     def scores(self, hypothesis: BeamHypothesis) -> Float32:
         """Scores of the next step of a hypothesis, [labels] float32."""
-        # At the end of the audio there is no frame left; what is returned then is not used.
-        index = min(hypothesis.time - self.beam.first_pending, len(self.beam.pending) - 1)
-        scores: Float32 = self.prediction(hypothesis).scores[index]
+        prediction = self.prediction(hypothesis)
+        # At the end of the audio there may be no frame left; what is returned then is not used.
+        scores: Float32 = prediction.scores[min(hypothesis.time, self.stream.frames - 1) - prediction.first_frame]
         return scores
+
+    def lacks_prediction(self, hypothesis: BeamHypothesis) -> bool:
+        """Whether the joint has to be asked about the next frame of a hypothesis."""
+        prediction = hypothesis.prediction
+        if prediction is None:
+            return True
+        behind = prediction.first_frame + len(prediction.log_probs)
+        return behind <= hypothesis.time < self.stream.frames
 
     @staticmethod
     def prediction(hypothesis: BeamHypothesis) -> Prediction:
