@@ -1,0 +1,1 @@
+"""TensorRT engines of the graphs: precision variants, optimisation profiles, builds, and checks without a GPU."""
