@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from scripts.release.training_runs import record_run
 from scripts.train.model import new_model, restore_model, train_tokenizer
 from scripts.train.settings import load
 from scripts.train.trainer import Trainer
@@ -86,6 +87,7 @@ def main() -> None:
     arguments = parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
     (arguments.work / "rendezvous").unlink(missing_ok=True)
+    record_run(arguments.work)
     if not (arguments.init_from or (arguments.work / "last.nemo").is_file()):
         settings, _ = load(arguments.config, arguments.overrides)
         train_tokenizer(arguments.packed, arguments.work / "tokenizer", settings.vocabulary)

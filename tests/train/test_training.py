@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("nemo.collections.asr")
 
+from scripts.release.training_runs import read_runs
 from scripts.train import __main__ as command
 from scripts.train.corpus import ShardWriter
 from scripts.train.model import restore_model
@@ -78,6 +79,7 @@ def test_recipe_from_scratch_then_resumed(monkeypatch, packed, tmp_path):
 
     train(monkeypatch, packed, tmp_path, "--minutes", "0.1")
     second = torch.load(tmp_path / "state.pt")
+    assert len(read_runs(tmp_path / "runs.jsonl")) == 2
     assert second["step"] > first["step"]
     assert second["active_seconds"] >= 6
     assert second["average"]["steps"] == second["step"]
