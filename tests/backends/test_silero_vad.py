@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from amira_asr.audio import load_audio
 from amira_asr.speech import speech_probabilities
 from common.speech_detector import WINDOW_SAMPLES, DetectorState, SpeechDetector
 from scripts.vad.goldens import GOLDENS, OPTIONS, recording
+from scripts.vad.install import SHA256, WrongFileError, install
 from silero_vad.segments import SegmentOptions, speech_segments
 from tests.conftest import ROOT
 
@@ -100,3 +103,29 @@ def test_parameters_out_of_range_are_named(parameters, message):
 
 def test_numbers_may_be_text():
     assert SegmentOptions.requested({"threshold": "0.7", "pad_ms": 5}) == SegmentOptions(threshold=0.7, pad_ms=5)
+
+
+def test_the_committed_graph_is_the_one_of_the_package():
+    graph = ROOT / "model-repo" / "vad" / "1" / "model.onnx"
+    assert hashlib.sha256(graph.read_bytes()).hexdigest() == SHA256
+    assert "MIT License" in (ROOT / "model-repo" / "vad" / "LICENSE").read_text()
+
+
+def test_install_takes_only_the_known_graph(tmp_path):
+    graph = (ROOT / "model-repo" / "vad" / "1" / "model.onnx").read_bytes()
+
+    def wheel(name, content):
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("silero_vad-6.2.0.dist-info/licenses/LICENSE", "MIT License")
+            if content is not None:
+                archive.writestr("silero_vad/data/silero_vad_16k_op15.onnx", content)
+        return path
+
+    assert install(wheel("right.whl", graph), tmp_path / "repo").read_bytes() == graph
+    assert "MIT License" in (tmp_path / "repo" / "vad" / "LICENSE").read_text()
+    with pytest.raises(WrongFileError, match="has SHA-256 .*; expected 7ed98ddb"):
+        install(wheel("changed.whl", graph[:-1]), tmp_path / "other")
+    with pytest.raises(WrongFileError, match=r"empty.whl is not silero-vad 6.2.0"):
+        install(wheel("empty.whl", None), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
