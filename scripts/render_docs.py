@@ -206,6 +206,15 @@ def passages(figures: Figures) -> str:
     return _table(heads, rows)
 
 
+def stability(figures: Figures) -> str:
+    """Changed words of partial results by search."""
+    rows = []
+    for row in figures["stability"]:
+        shares = [f"{row[key] / row['words']:.1%}" for key in ("changed", "grown")]
+        rows.append([row["name"], row["words"], *shares, row["broken_promises"]])
+    return _table(["search", "words", "changed after being shown", "of these: grown", "had been marked stable"], rows)
+
+
 def bench_decoding(figures: Figures) -> str:
     """Time of the decoder for a chunk, by what streams ask for."""
     places = ("alone", "in the server")
@@ -238,6 +247,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
     "decoding": (decoding, "decoding.json"),
     "passages": (passages, "decoding.json"),
+    "stability": (stability, "decoding.json"),
 }
 
 

@@ -23,6 +23,7 @@ from scripts.evaluation.__main__ import ROOT, add_recordings, read_recordings
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import FIRST_SUBSET, Recognition, score, score_by_subset
 from scripts.evaluation.served import connect, recognise_all, serve, stream
+from scripts.evaluation.stability import Stability
 from scripts.measurement import write_measurement
 from scripts.serving.staging import RepositorySettings
 
@@ -79,7 +80,11 @@ def main() -> int:
         print(f"no language model: {arguments.language_model} does not exist: make language-model", file=sys.stderr)
         settings, searches = RepositorySettings(), tuple(item for item in SEARCHES if not item.needs_language_model)
     with serve(arguments.model_repo, settings) as server, connect(server.grpc_endpoint) as client:
-        found = {"searches": compare(client, utterances, searches), "passages": compare_passages(client, utterances)}
+        found = {
+            "searches": compare(client, utterances, searches),
+            "stability": compare_stability(client, utterances, searches),
+            "passages": compare_passages(client, utterances),
+        }
     if arguments.out:
         write_measurement(arguments.out, found)
     return 0
@@ -92,6 +97,23 @@ def compare(client: AsrClient, utterances: Sequence[Utterance], searches: Sequen
         figures = score_by_subset(_recognise(client, utterances, search.options))
         print(f"{search.name:32}", *(f"{subset} {item.wer:.1%}" for subset, item in figures.items()), flush=True)
         rows.append({"name": search.name, "subsets": {subset: asdict(item) for subset, item in figures.items()}})
+    return rows
+
+
+def compare_stability(
+    client: AsrClient, utterances: Sequence[Utterance], searches: Sequence[Search]
+) -> list[dict[str, Any]]:
+    """Return how often partial words change with each search, on real recordings."""
+    rows = []
+    for search in searches:
+        stability = Stability()
+        for utterance in utterances:
+            if not utterance.synthetic:
+                stability.add(client.stream([utterance.audio], options=search.options))
+        print(
+            f"{search.name:32} {stability.changed} of {stability.words} words changed after they were shown", flush=True
+        )
+        rows.append({"name": search.name, **asdict(stability)})
     return rows
 
 
