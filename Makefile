@@ -53,7 +53,7 @@ switch: setup ## new version into the running server, no stream dropped: REPO=fo
 	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
 
 .PHONY: test
-test: $(VENV)/import $(VENV)/lm lint ## lint, types, and all tests against a real server
+test: $(VENV)/import $(VENV)/engines $(VENV)/lm lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
 
 .PHONY: test-nemo
@@ -152,6 +152,19 @@ import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a mod
 	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
 	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)"
 
+$(VENV)/engines: $(VENV)/ready requirements/engines.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements/engines.txt
+	@touch $@
+
+.PHONY: engines
+engines: $(if $(DRY_RUN),setup,$(VENV)/engines) ## TensorRT engines, here or in IMAGE=triton-image [PRECISION=fp16] [DRY_RUN=1] [REPO=folder]
+	PYTHONPATH=backends $(PY) -m scripts.engines all --precision $(or $(PRECISION),fp16) $(if $(IMAGE),--image "$(IMAGE)") \
+	    $(if $(REPO),--model-repo "$(REPO)") $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(DRY_RUN),--dry-run)
+
+.PHONY: precisions
+precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]
+	PYTHONPATH=backends $(PY) -m scripts.engines.compare $(RECORDINGS) $(if $(OUT),--out $(OUT))
+
 .PHONY: compare-zipformer
 compare-zipformer: $(VENV)/import $(VENV)/baselines ## the model in DIR, imported and served, against sherpa-onnx [OUT=file.json]
 	@test -n "$(DIR)" || { echo "usage: make compare-zipformer DIR=folder [OUT=file.json]"; exit 2; }
@@ -192,6 +205,8 @@ lock: setup ## resolve the pinned requirements anew
 	    -o requirements/import.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra lm -c requirements/dev.txt pyproject.toml \
 	    -o requirements/lm.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra engines -c requirements/dev.txt \
+	    -c requirements/import.txt pyproject.toml -o requirements/engines.txt
 	# CUDA packages are left to torch: its CPU build needs none.
 	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
 	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt

@@ -47,5 +47,6 @@ def in_image(image: str, root: Path, model_repo: Path, precision: Precision) -> 
         f"{building} {shlex.quote(str(model_repo))}",
     ]
     # Newer images ask before pip may install beside the packages of the system.
-    options = "--rm --gpus all --user root --env PIP_BREAK_SYSTEM_PACKAGES=1 --workdir /amira --entrypoint bash".split()
-    return ["docker", "run", *options, "--volume", f"{root}:/amira", image, "-c", "\n".join(inside)]
+    options = ["--rm", "--gpus", "all", "--user", "root", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1"]
+    options += ["--workdir", "/amira", "--volume", f"{root}:/amira", "--entrypoint", "bash"]
+    return ["docker", "run", *options, image, "-c", "\n".join(inside)]

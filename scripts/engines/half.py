@@ -44,7 +44,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _angles(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes that lead to a sine or cosine."""
+    """Return the names of the nodes whose values, not only whose sizes, lead to a sine or cosine."""
     makers = {name: node for node in graph.node for name in node.output}
     waiting = [node for node in graph.node if node.op_type in _OF_ANGLES]
     found: dict[str, None] = {}
@@ -52,7 +52,8 @@ def _angles(graph: onnx.GraphProto) -> list[str]:
         node = waiting.pop()
         if node.name not in found:
             found[node.name] = None
-            waiting += [makers[name] for name in node.input if name in makers]
+            if node.op_type != "Shape":
+                waiting += [makers[name] for name in node.input if name in makers]
     return list(found)
 
 

@@ -59,9 +59,9 @@ class Checksums:
 
 
 def weights(model_repo: Path) -> list[str]:
-    """Return the names of all files in version folders: graphs, filterbanks, vocabularies."""
+    """Return the names of all files in version folders: graphs, filterbanks, vocabularies. Engines are a GPU's own."""
     files = (path for path in model_repo.glob("*/*/*") if path.parent.name.isdigit() and path.name != ".gitkeep")
-    return sorted(path.relative_to(model_repo).as_posix() for path in files)
+    return sorted(path.relative_to(model_repo).as_posix() for path in files if path.suffix != ".plan")
 
 
 def sha256(path: Path) -> str:
