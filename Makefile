@@ -163,7 +163,7 @@ engines: $(if $(DRY_RUN),setup,$(VENV)/engines) ## TensorRT engines, here or in 
 
 .PHONY: precisions
 precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]
-	PYTHONPATH=backends $(PY) -m scripts.engines.compare $(RECORDINGS) $(if $(OUT),--out $(OUT))
+	PYTHONPATH=backends $(PY) -m scripts.engines.compare --real $(SPEECH)/eval $(if $(OUT),--out $(OUT))
 
 .PHONY: compare-zipformer
 compare-zipformer: $(VENV)/import $(VENV)/baselines ## the model in DIR, imported and served, against sherpa-onnx [OUT=file.json]

@@ -21,6 +21,7 @@ PAGES = (
     ROOT / "docs" / "decoding.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
+    ROOT / "docs" / "tensorrt.md",
     ROOT / "docs" / "zipformer.md",
     ROOT / "model-repo" / "MODEL_CARD.md",
 )
@@ -233,6 +234,31 @@ def bench_decoding(figures: Figures) -> str:
     return _table(["ms per chunk", *(f"{place}, {count}" for place, count in columns), "ms at START"], rows)
 
 
+def precisions(figures: Figures) -> str:
+    """Error rate, error of the encoder over a long stream, sizes, and processor time, by precision."""
+    rows = []
+    for row in figures["rows"]:
+        low, high = row["wer_interval"]
+        quarters = [f"{100 * row[f'mean_error_{name}_quarter']:.3f}" for name in ("first", "last")]
+        compiled = row["tensorrt_rtx"]
+        taken = (
+            "not checked" if compiled is None else "yes" if all(m["accepted"] for m in compiled.values()) else "**no**"
+        )
+        rows.append(
+            [
+                row["precision"],
+                f"{row['wer']['all']:.1%} ({100 * low:.0f}–{100 * high:.0f})",
+                f"{100 * row['largest_error']:.3f}",
+                *quarters,
+                f"{row['megabytes']['encoder']:.1f}",
+                " / ".join(f"{milliseconds:.1f}" for milliseconds in row["encoder_step_ms"].values()),
+                taken,
+            ]
+        )
+    heads = ["", "WER (95 %)", "largest error %", "mean, first quarter %", "mean, last quarter %", "encoder MB"]
+    return _table([*heads, "CPU ms a step, batch 1 / 8 / 32", "accepted by TensorRT-RTX"], rows)
+
+
 # Name in the pages -> what makes the table, and the file it is made of.
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
@@ -244,6 +270,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "babble": (babble, "babble.json"),
     "release": (release, "release.json"),
     "bench": (bench, "bench.json"),
+    "precisions": (precisions, "engines.json"),
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
     "decoding": (decoding, "decoding.json"),
     "passages": (passages, "decoding.json"),

@@ -1,9 +1,9 @@
 """What precision costs and gives on this processor: `python -m scripts.engines.compare [--out figures.json]`.
 
 For each precision: word error rate of the evaluation set, streamed through the graphs in ONNX Runtime; the largest and
-the mean error of the encoder's output against FP32, chunk by chunk over long streams; size of the graphs; time of an
-encoder step. ONNX Runtime computes FP16 graphs on processors without FP16 arithmetic by way of FP32, so their times say
-nothing about a GPU.
+the mean error of the encoder's output against FP32, chunk by chunk over long streams; size of the graphs; processor
+time of an encoder step. ONNX Runtime computes FP16 graphs by way of FP32 on processors without FP16 arithmetic, so
+their times say nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scripts.engines.precision import Precision
 from scripts.engines.rtx import compile_graph, installed
 from scripts.engines.shapes import ranges
 from scripts.engines.variants import write_variants
-from scripts.evaluation.recordings import Utterance, read_held_out, read_real
+from scripts.evaluation.recordings import Utterance, read_real
 from scripts.evaluation.scores import ALL_REAL, Recognition, score_by_subset
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
@@ -46,7 +46,6 @@ def main() -> int:
     """Compare, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, default=SPEECH / "eval", help="folder with eval.tsv")
-    parser.add_argument("--synthetic", type=Path, default=SPEECH / "tts", help="folder with index.tsv")
     parser.add_argument("--calibration", type=Path, default=ROOT / "tests" / "data" / "audio")
     parser.add_argument("--stream-secs", type=float, default=300.0, help="length of the long streams")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
@@ -55,8 +54,6 @@ def main() -> int:
         print(f"no recordings: {arguments.real / 'eval.tsv'} is missing", file=sys.stderr)
         return 2
     utterances = read_real(arguments.real)
-    if (arguments.synthetic / "index.tsv").is_file():
-        utterances += read_held_out(arguments.synthetic)
     with tempfile.TemporaryDirectory() as folder:
         rows = []
         for row in compare(Layout(ROOT / "model-repo"), utterances, arguments, Path(folder)):
@@ -102,8 +99,7 @@ def _long_stream(
     layout: Layout, description: ModelDescription, utterances: Sequence[Utterance], secs: float
 ) -> Float32:
     """Features of the real recordings one after the other, repeated up to a length: [n_mels, frames]."""
-    real = [utterance.audio for utterance in utterances if not utterance.synthetic]
-    features = read_features(layout, description, np.concatenate(real))
+    features = read_features(layout, description, np.concatenate([utterance.audio for utterance in utterances]))
     frames = description.mel.frames(secs)
     repeated: Float32 = np.tile(features, (1, -(-frames // features.shape[1])))[:, :frames]
     return repeated
@@ -136,7 +132,7 @@ def _recognise_one(pipeline: RawPipeline, utterance: Utterance) -> Recognition:
 
 
 def _step_ms(layout: Layout, description: ModelDescription, graph: Path, stream: Float32, batch: int) -> float:
-    """Median milliseconds of a step of the encoder with full caches, one thread."""
+    """Median milliseconds of processor time of a step of the encoder with full caches; there is one thread."""
     steps = encoder_steps(layout, description, [stream])
     full = description.encoder.left_context // description.streaming.encoder_frames + 1
     single = [step for step, _ in zip(steps, range(full + 1), strict=False)][-1]
@@ -144,9 +140,9 @@ def _step_ms(layout: Layout, description: ModelDescription, graph: Path, stream:
     session = open_graph(graph)
     times = []
     for _ in range(_STEPS):
-        began = time.perf_counter()
+        began = time.process_time()
         run_graph(session, inputs)
-        times.append(1000 * (time.perf_counter() - began))
+        times.append(1000 * (time.process_time() - began))
     return round(statistics.median(times), 2)
 
 
