@@ -22,6 +22,7 @@ from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.speech_metrics import SpeechMetrics
 from common.triton_adapter import Outputs, Request, respond
+from common.utterance_metrics import UtteranceMetrics
 from log_mel.audio import check_audio, check_length, check_sample_rate
 from log_mel.front_end import Chunk, FrontEnd, Window
 from log_mel.kaldi import KaldiFrontEnd
@@ -46,6 +47,7 @@ class TritonPythonModel:
         if mode.endswith("batch"):
             self._utterance = transform.utterance
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
+            self._accepted = UtteranceMetrics(config.model_name, "accepted")
             self._process = self._process_utterances
             return
         self._process = self._process_chunks
@@ -93,6 +95,7 @@ class TritonPythonModel:
                 results.append(_outputs(Window(features, len(features))))
             except ValueError as error:
                 results.append(error)
+        self._accepted.count(results, errors=False)
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:

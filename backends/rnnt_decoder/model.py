@@ -15,6 +15,7 @@ from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
+from common.utterance_metrics import UtteranceMetrics
 from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.joint_client import JointModel
 from rnnt_decoder.stream import Stream
@@ -32,17 +33,21 @@ class TritonPythonModel:
             max_batch_size=config.integer("joint_max_batch_size", 1),
             durations=self._decoder.has_durations,
         )
-        self._process = self._process_utterances
         if config.is_sequence_model:
             self._sequences = SequenceTable(self._decoder.new_stream, idle_secs=config.idle_secs)
             self._process = self._process_chunks
+        else:
+            self._answered = UtteranceMetrics(config.model_name, "answered")
+            self._process = self._process_utterances
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
         return respond(requests, self._process)
 
     def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
-        return self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
+        results = self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
+        self._answered.count(results, errors=True)
+        return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
         return process_sequences(self._sequences, requests, self._extend)

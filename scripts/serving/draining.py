@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from scripts.serving.pipelines import Pipeline
-
 # Longer than the time between two steps of a request, so that one in between is not mistaken for none.
 QUIET_SECS = 0.5
+# An utterance on which no step has ended for so long was lost to an error between the first and the last one.
+_LONGEST_STEP_SECS = 20.0
 _POLL_SECS = 0.05
 
 
@@ -24,55 +24,40 @@ class Activity:
 
     Attributes:
         live_streams: sequences that the first steps hold.
+        utterances: whole-utterance requests that have passed the first step and not the last one.
         pending: requests that wait for a model.
-        succeeded: requests answered so far, by model; grows with any activity.
-        failed: requests that ended in an error, by model.
+        completed: requests completed so far; grows with any activity.
     """
 
-    live_streams: int
-    pending: int
-    succeeded: Counter[str]
-    failed: Counter[str]
-
-    def inside(self, pipelines: Collection[Pipeline]) -> int:
-        """Whole-utterance requests that have passed the first step and are not answered yet, at least."""
-        count = 0
-        for first, *between, last in {pipeline.steps for pipeline in pipelines if pipeline.idle_secs is None}:
-            left = self.succeeded[last] + self.failed[last] + sum(self.failed[model] for model in between)
-            count += self.succeeded[first] - left
-        return count
+    live_streams: int = 0
+    utterances: int = 0
+    pending: int = 0
+    completed: int = 0
 
 
-def read_activity(metrics_url: str, models: Collection[str] | None = None) -> Activity:
-    """Scrape the server's metrics, of all models or only of some. Raises OSError when it does not answer."""
+def read_activity(metrics_url: str, models: Collection[str]) -> Activity:
+    """Scrape the server's metrics of some models. Raises OSError when it does not answer."""
     with urllib.request.urlopen(metrics_url, timeout=2) as response:
         text = response.read().decode()
-    live = pending = 0
-    succeeded: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            model = sample.labels.get("model", "")
-            if models is not None and model not in models:
-                continue
-            name = sample.name.removesuffix("_total")  # which the parser puts behind the names of counters
-            if name == "amira_streams_live":
-                live += int(sample.value)
-            elif name == "nv_inference_pending_request_count":
-                pending += int(sample.value)
-            elif name == "nv_inference_request_success":
-                succeeded[model] += int(sample.value)
-            elif name == "nv_inference_request_failure":
-                failed[model] += int(sample.value)
-    return Activity(live, pending, succeeded, failed)
+            if sample.labels.get("model") in models:
+                # The parser puts _total behind the names of counters that lack it.
+                sums[sample.name.removesuffix("_total")] += int(sample.value)
+    return Activity(
+        live_streams=sums["amira_streams_live"],
+        utterances=sums["amira_utterances_accepted"] - sums["amira_utterances_answered"],
+        pending=sums["nv_inference_pending_request_count"],
+        completed=sums["nv_inference_request_success"] + sums["nv_inference_request_failure"],
+    )
 
 
 def wait_idle(
     metrics_url: str,
-    pipelines: Collection[Pipeline],
+    models: Collection[str],
     timeout_secs: float,
     *,
-    models: Collection[str] | None = None,
     quiet_secs: float = QUIET_SECS,
     abandoned_secs: float = math.inf,
 ) -> bool:
@@ -80,11 +65,10 @@ def wait_idle(
 
     Args:
         metrics_url: of the server.
-        pipelines: those of the server, or those to wait for.
+        models: those to look at. Triton keeps the metrics of models that are gone, so never all.
         timeout_secs: longest wait.
-        models: only these are looked at; None for all.
         quiet_secs: how long nothing must have happened.
-        abandoned_secs: what is live but has not moved for longer counts as gone: its client never ended it.
+        abandoned_secs: streams that are silent for longer count as gone: their clients never ended them.
 
     Returns:
         Whether that was reached within `timeout_secs`.
@@ -95,8 +79,12 @@ def wait_idle(
         now = read_activity(metrics_url, models)
         if now != before or now.pending:
             changed, before = time.monotonic(), now
-        busy = now.live_streams or now.inside(pipelines) > 0
-        if time.monotonic() - changed >= (abandoned_secs if busy else quiet_secs):
+        needed = max(
+            quiet_secs,
+            abandoned_secs if now.live_streams else 0.0,
+            _LONGEST_STEP_SECS if now.utterances else 0.0,
+        )
+        if time.monotonic() - changed >= needed:
             return True
         time.sleep(_POLL_SECS)
     return False

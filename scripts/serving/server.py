@@ -17,7 +17,6 @@ from types import TracebackType
 
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
-from scripts.serving.pipelines import read_pipelines
 
 # backends/common/draining.py reads it.
 _DRAIN_FILE_VARIABLE = "AMIRA_DRAIN_FILE"
@@ -191,13 +190,8 @@ class TritonServer:
         """
         self._drain_file.touch()
         try:
-            repository = self.options.model_repository
-            models = {
-                folder.name for folder in repository.iterdir()
-            }  # of a model that is gone Triton keeps the metrics
-            return wait_idle(
-                self.metrics_url, read_pipelines(repository), self.options.drain_timeout_secs, models=models
-            )
+            models = {folder.name for folder in self.options.model_repository.iterdir()}
+            return wait_idle(self.metrics_url, models, self.options.drain_timeout_secs)
         except OSError:
             return False
 

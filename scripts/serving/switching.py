@@ -145,9 +145,8 @@ class VersionSwitch:
         while True:
             if not wait_idle(
                 self._server.metrics_url,
-                old,
+                models,
                 deadline - time.monotonic(),
-                models=models,
                 quiet_secs=_SETTLE_SECS,
                 abandoned_secs=idle_secs,
             ):
