@@ -27,9 +27,8 @@ from tritonclient import grpc
 
 from loadtest.bench import ROOT, STREAMS, clip_speech
 from loadtest.raw_pipeline import RawPipeline
-from loadtest.searches import FRAME_BY_FRAME, GREEDY, Encoded, SearchTime, measure, searches
+from loadtest.searches import FRAME_BY_FRAME, GREEDY, Encoded, Search, SearchTime, measure, searches
 from log_mel.mel import Float32
-from rnnt_decoder.options import Parameters
 from scripts.measurement import write_measurement
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
@@ -52,18 +51,19 @@ def main() -> int:
         print(f"not measured: {arguments.language_model} does not exist: make language-model", file=sys.stderr)
     os.environ["AMIRA_BENCH_ROOT"] = str(ROOT)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        staged = Path(folder) / "model-repo"
-        stage_repository(arguments.model_repo, staged, RepositorySettings(language_model=language_model, lm_weight=0.0))
+        staged, with_lm = Path(folder) / "model-repo", Path(folder) / "with-lm"
+        stage_repository(arguments.model_repo, staged, RepositorySettings())
+        stage_repository(
+            arguments.model_repo, with_lm, RepositorySettings(language_model=language_model, lm_weight=0.0)
+        )
         shutil.copytree(ROOT / "loadtest" / "search_bench", staged / "search_bench")
         raw = RawPipeline(staged)
-        asked = searches(raw.decoder, language_model=language_model is not None)
+        asked = searches(staged / "decoder", with_lm / "decoder" if language_model else None)
         times: dict[str, list[SearchTime]] = {ALONE: [], SERVED: []}
         with TritonServer(ServerOptions(staged, Path(folder))) as server:
             for count in STREAMS:
                 encoded = _encoded(raw, clip_speech(raw.chunk_samples * arguments.chunks)(count))
-                times[ALONE] += measure(
-                    staged / "decoder", raw.joint, encoded, asked, rounds=arguments.rounds, clock=time.process_time
-                )
+                times[ALONE] += measure(raw.joint, encoded, asked, rounds=arguments.rounds, clock=time.process_time)
                 times[SERVED] += _measure_served(server.grpc_endpoint, encoded, asked, arguments.rounds)
     for place, measured in times.items():
         _print(place, measured)
@@ -85,7 +85,7 @@ def _encoded(raw: RawPipeline, waveforms: list[Float32]) -> list[list[Float32]]:
     return encoded
 
 
-def _measure_served(endpoint: str, encoded: Encoded, asked: dict[str, Parameters], rounds: int) -> list[SearchTime]:
+def _measure_served(endpoint: str, encoded: Encoded, asked: dict[str, Search], rounds: int) -> list[SearchTime]:
     """Let the model `search_bench` measure."""
     lengths = np.array([[len(piece) for piece in pieces] for pieces in encoded], np.int64)
     padded = np.zeros((*lengths.shape, lengths.max(), encoded[0][0].shape[1]), np.float32)
@@ -95,7 +95,10 @@ def _measure_served(endpoint: str, encoded: Encoded, asked: dict[str, Parameters
     values = {
         "ENCODED": (padded, "FP32"),
         "LENGTHS": (lengths, "INT64"),
-        "SEARCHES": (np.array([json.dumps(asked).encode()], np.object_), "BYTES"),
+        "SEARCHES": (
+            np.array([json.dumps({name: asdict(search) for name, search in asked.items()}).encode()], np.object_),
+            "BYTES",
+        ),
         "ROUNDS": (np.array([rounds], np.int32), "INT32"),
     }
     inputs = []

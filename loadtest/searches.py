@@ -25,6 +25,23 @@ Encoded = Sequence[Sequence[Float32]]
 
 
 @dataclass(frozen=True)
+class Search:
+    """What streams ask for, and of whom.
+
+    Attributes:
+        model: folder of the decoder in a model repository.
+        parameters: of START.
+    """
+
+    model: str
+    parameters: Parameters
+
+    def new_decoder(self) -> Decoder:
+        """Return a decoder with empty caches."""
+        return Decoder.configured(read_config(Path(self.model)), Path(self.model) / "1")
+
+
+@dataclass(frozen=True)
 class SearchTime:
     """One way to decode some streams.
 
@@ -41,26 +58,27 @@ class SearchTime:
     start_ms: float
 
 
-def searches(decoder: Decoder, *, language_model: bool) -> dict[str, Parameters]:
+def searches(model: Path, model_with_lm: Path | None) -> dict[str, Search]:
     """Return what streams may ask for, by name."""
+    decoder = Search(str(model), {}).new_decoder()
     many = json.dumps(_phrases(decoder, MAX_PHRASES))
-    found: dict[str, Parameters] = {
+    parameters: dict[str, Parameters] = {
         GREEDY: {},
         "greedy, 10 phrases": {"phrases": json.dumps(_phrases(decoder, 10))},
         "greedy, 10,000 phrases": {"phrases": many},
         "beam 4": {"beam_size": 4},
         "beam 4, 10,000 phrases": {"beam_size": 4, "phrases": many},
     }
-    if language_model:
-        found["beam 4, language model"] = {"beam_size": 4, "lm_weight": "0.2"}
+    found = {name: Search(str(model), asked) for name, asked in parameters.items()}
+    if model_with_lm is not None:
+        found["beam 4, language model"] = Search(str(model_with_lm), {"beam_size": 4, "lm_weight": "0.2"})
     return found
 
 
 def measure(
-    model: Path,
     joint: Joint,
     encoded: Encoded,
-    asked: dict[str, Parameters],
+    asked: dict[str, Search],
     *,
     rounds: int,
     clock: Callable[[], float],
@@ -68,10 +86,9 @@ def measure(
     """Search the same frames in every way, in turn, `rounds` times, each time with empty caches.
 
     Args:
-        model: folder of the decoder in a model repository.
         joint: evaluates prediction network and joint.
         encoded: what to search.
-        asked: request parameters by name of the search; `FRAME_BY_FRAME` is added.
+        asked: by name; `FRAME_BY_FRAME` is added.
         rounds: how often.
         clock: seconds.
 
@@ -82,13 +99,13 @@ def measure(
     spent: dict[str, list[float]] = {name: [] for name in [FRAME_BY_FRAME, *asked]}
     starts: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(rounds):
-        for name, parameters in asked.items():
-            decoder = Decoder.configured(read_config(model), model / "1")
+        for name, search in asked.items():
+            decoder = search.new_decoder()
             streams = [decoder.new_stream() for _ in range(count)]
             with _measured(starts[name], clock):
-                decoder.prepare(streams[0], parameters, start=True)
+                decoder.prepare(streams[0], search.parameters, start=True)
             for stream in streams[1:]:
-                decoder.prepare(stream, parameters, start=True)
+                decoder.prepare(stream, search.parameters, start=True)
             with _measured(spent[name], clock):
                 for number, pieces in enumerate(encoded, 1):
                     pairs = zip(streams, pieces, strict=True)

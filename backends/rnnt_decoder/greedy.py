@@ -16,13 +16,15 @@ import numpy.typing as npt
 
 from common.parameters import ModelConfig
 from rnnt_decoder.confidence import confidence
-from rnnt_decoder.endpoints import LENGTH
+from rnnt_decoder.endpoints import LENGTH, NO_ENDPOINTS
 from rnnt_decoder.hypothesis import Hypothesis
 from rnnt_decoder.joint import Float32, Int32, Joint, JointOutput
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.vocabulary import Vocabulary
 
 Int64 = npt.NDArray[np.int64]
+# Label, its log probability, the confidence in it, and how many frames it lasts (TDT).
+_Token = tuple[int, float, float, int]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class GreedySearch:
         """
         rows = [_Row(stream) for stream in streams]
         frame = np.array([stream.skip for stream in streams], np.int64)
-        stop = np.array([row.stop(int(length)) for row, length in zip(rows, lengths, strict=True)], np.int64)
+        stop = np.array([row.stop(length) for row, length in zip(rows, lengths.tolist(), strict=True)], np.int64)
         steps = np.arange(self.window_frames)
         active = np.flatnonzero(frame < lengths)
         while active.size:
@@ -79,26 +81,30 @@ class GreedySearch:
                 blanks = _hops(speaks, valid, output.durations)
                 emits = blanks < valid.sum(axis=1)
                 at = np.minimum(blanks, self.window_frames - 1)
-            frame[active] += blanks
-            for place, index in enumerate(active):
+            reached = frame[active] + blanks
+            # Lists, since NumPy's scalars are slow.
+            found = zip(active.tolist(), reached.tolist(), blanks.tolist(), emits.tolist(), strict=True)
+            tokens = _tokens(output, at)
+            for place, (index, now, passed, speaking) in enumerate(found):
                 row = rows[index]
-                if blanks[place]:
+                if passed:
                     row.hypothesis.symbols = 0
-                if emits[place]:
-                    frame[index] += self._emit(row, int(frame[index]), place, int(at[place]), output)
-                    stop[index] = row.stop(int(lengths[index]))
-                if frame[index] >= stop[index] and row.end_segment_if_due(int(frame[index])):
-                    stop[index] = row.stop(int(lengths[index]))
-            active = active[frame[active] < lengths[active]]
-        for stream, length, reached in zip(streams, lengths, frame, strict=True):
-            stream.skip = int(reached - length)
-            stream.frames += int(length)
+                if speaking:
+                    reached[place] += self._emit(row, now, place, tokens[place], output)
+                if row.has_rules:
+                    stop[index] = row.stop_or_end_segment(int(reached[place]), int(lengths[index]))
+            frame[active] = reached
+            active = active[reached < lengths[active]]
+        for stream, length, skip in zip(streams, lengths.tolist(), (frame - lengths).tolist(), strict=True):
+            stream.skip = skip
+            stream.frames += length
 
     def _best(self, window: Float32, rows: Sequence[_Row], joint: Joint) -> JointOutput:
         """Ask the joint for the best label of every frame, fused where a stream wants that."""
-        targets = np.array([[row.hypothesis.last_label] for row in rows], np.int32)
-        state_h = np.stack([row.hypothesis.state_h for row in rows])
-        state_c = np.stack([row.hypothesis.state_c for row in rows])
+        hypotheses = [row.hypothesis for row in rows]
+        targets = np.array([[one.last_label] for one in hypotheses], np.int32)
+        state_h = np.array([one.state_h for one in hypotheses])
+        state_c = np.array([one.state_c for one in hypotheses])
         if not any(row.stream.options.fusion for row in rows):
             return joint.best(window, targets, state_h, state_c)
         output = joint.distributions(window, targets, state_h, state_c)
@@ -118,23 +124,20 @@ class GreedySearch:
             output.state_c,
         )
 
-    def _emit(self, row: _Row, frame: int, place: int, at: int, output: JointOutput) -> int:
+    def _emit(self, row: _Row, frame: int, place: int, token: _Token, output: JointOutput) -> int:
         """Add the label of one row; return by how many frames that takes it forward."""
         hypothesis = row.hypothesis
-        label = int(output.labels[place, at])
-        rules = row.stream.options.endpoints
+        label, log_prob, confidence, duration = token
         now = row.stream.frames + frame
-        too_long = rules.too_long(hypothesis.start_frame, hypothesis.last_frame, now)
-        if too_long and self.vocabulary.starts_word(label):
+        if row.has_rules and row.too_long(now) and self.vocabulary.starts_word(label):
             row.stream.end_segment(LENGTH, now)
             return 0  # the word is decoded again, as the first of the next segment
-        hypothesis.tokens.append(label, now, float(output.log_probs[place, at]), float(output.confidences[place, at]))
+        hypothesis.tokens.append(label, now, log_prob, confidence)
         hypothesis.last_label = label
         hypothesis.state_h = output.state_h[place]
         hypothesis.state_c = output.state_c[place]
         if row.stream.options.fusion is not None:
             hypothesis.fusion_state = row.stream.options.fusion.advance(hypothesis.fusion_state, label)
-        duration = int(output.durations[place, at]) if output.durations is not None else 0
         hypothesis.symbols = 0 if duration else hypothesis.symbols + 1
         if hypothesis.symbols >= self.max_symbols_per_step:
             hypothesis.symbols = 0
@@ -154,18 +157,37 @@ class _Row:
 
     def stop(self, length: int) -> int:
         """Frame before which to stop: the end of the chunk, or where the segment ends if no label comes before."""
+        if not self.has_rules:
+            return length
         hypothesis = self.hypothesis
         due = self.stream.options.endpoints.due_frame(hypothesis.start_frame, hypothesis.last_frame)
         return min(length, due - self.stream.frames)
 
-    def end_segment_if_due(self, frame: int) -> bool:
-        """End the segment before a frame if a rule says so; return whether it did."""
+    @property
+    def has_rules(self) -> bool:
+        """Whether the segment may end before the chunk does."""
+        return self.stream.options.endpoints is not NO_ENDPOINTS
+
+    def too_long(self, now: int) -> bool:
+        """Whether the segment shall end rather than begin another word at a frame of the stream."""
+        hypothesis = self.hypothesis
+        return self.stream.options.endpoints.too_long(hypothesis.start_frame, hypothesis.last_frame, now)
+
+    def stop_or_end_segment(self, frame: int, length: int) -> int:
+        """End the segment before a frame if a rule says so; return the frame before which to stop."""
         rules, hypothesis = self.stream.options.endpoints, self.hypothesis
         now = self.stream.frames + frame
-        if now < rules.due_frame(hypothesis.start_frame, hypothesis.last_frame):
-            return False
-        self.stream.end_segment(rules.rule_of_silence(hypothesis.last_frame), now)
-        return True
+        if now >= rules.due_frame(hypothesis.start_frame, hypothesis.last_frame):
+            self.stream.end_segment(rules.rule_of_silence(hypothesis.last_frame), now)
+        return self.stop(length)
+
+
+def _tokens(output: JointOutput, at: Int64) -> list[_Token]:
+    """Return what each row emits if it emits at a position of its window."""
+    picked = np.arange(len(at)), at
+    durations = [0] * len(at) if output.durations is None else output.durations[picked].tolist()
+    columns = (output.labels[picked].tolist(), output.log_probs[picked].tolist(), output.confidences[picked].tolist())
+    return list(zip(*columns, durations, strict=True))
 
 
 def _hops(speaks: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_], durations: Int32) -> Int64:

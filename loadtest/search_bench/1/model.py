@@ -17,7 +17,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from loadtest.raw_pipeline import read_config
-from loadtest.searches import measure
+from loadtest.searches import Search, measure
 from rnnt_decoder.joint_client import JointModel
 
 
@@ -25,9 +25,8 @@ class TritonPythonModel:
     """ENCODED [chunks, streams, frames, dim], LENGTHS, SEARCHES, ROUNDS -> TIMES as JSON."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Find the decoder beside this model."""
-        self._decoder = Path(args["model_repository"]).parent / "decoder"
-        config = read_config(self._decoder)
+        """Read which joint the decoder asks."""
+        config = read_config(Path(args["model_repository"]).parent / "decoder")
         self._joint = JointModel(
             config.text("decoder_joint_model"),
             max_batch_size=config.integer("joint_max_batch_size", 1),
@@ -47,8 +46,7 @@ class TritonPythonModel:
             [frames[:length] for frames, length in zip(*chunk, strict=True)]
             for chunk in zip(encoded, lengths, strict=True)
         ]
-        times = measure(
-            self._decoder, self._joint, pieces, json.loads(asked[0]), rounds=int(rounds[0]), clock=time.perf_counter
-        )
+        searches = {name: Search(**search) for name, search in json.loads(asked[0]).items()}
+        times = measure(self._joint, pieces, searches, rounds=int(rounds[0]), clock=time.perf_counter)
         text = json.dumps([asdict(item) for item in times]).encode()
         return pb_utils.InferenceResponse([pb_utils.Tensor("TIMES", np.array([text], np.object_))])
