@@ -161,6 +161,11 @@ engines: $(if $(DRY_RUN),setup,$(VENV)/engines) ## TensorRT engines, here or in 
 	PYTHONPATH=backends $(PY) -m scripts.engines all --precision $(or $(PRECISION),fp16) $(if $(IMAGE),--image "$(IMAGE)") \
 	    $(if $(REPO),--model-repo "$(REPO)") $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(DRY_RUN),--dry-run)
 
+.PHONY: bench-gpu
+bench-gpu: ## encoder steps on this GPU, random weights, resumable; PY=python with torch, OUT=file.json [MINUTES=10]
+	@test -n "$(OUT)" || { echo "usage: make bench-gpu PY=/path/to/python OUT=file.json [MINUTES=10]"; exit 2; }
+	$(PY) -m scripts.bench_gpu --out $(OUT) --minutes $(or $(MINUTES),10)
+
 .PHONY: precisions
 precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m scripts.engines.compare --real $(SPEECH)/eval $(if $(OUT),--out $(OUT))

@@ -1,0 +1,1 @@
+"""Measurements on a GPU that need torch and nothing else."""
