@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch lives in the environment of NeMo: make test-nemo")
+pytest.importorskip("torch", reason="torch lives in the environment of NeMo: make test-nemo")
+
+import torch
 
 from scripts.bench_gpu import TINY, cells, run
 from scripts.gpu.fastconformer import Layer, SlottedEncoder
