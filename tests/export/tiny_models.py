@@ -22,6 +22,8 @@ class TinyModel:
     normalize: str = "NA"
     layers: int = 2
     model_dim: int = 32
+    heads: int = 4
+    subsampling_channels: int = 16
     feat_out: int = -1
     subsampling_factor: int = 8
     causal_downsampling: bool = True
@@ -101,10 +103,10 @@ class TinyModel:
                 "use_bias": self.use_bias,
                 "subsampling": "dw_striding",
                 "subsampling_factor": self.subsampling_factor,
-                "subsampling_conv_channels": 16,
+                "subsampling_conv_channels": self.subsampling_channels,
                 "causal_downsampling": self.causal_downsampling,
                 "self_attention_model": "rel_pos",
-                "n_heads": 4,
+                "n_heads": self.heads,
                 "att_context_size": [list(context) for context in self.att_context],
                 "att_context_style": self.att_context_style,
                 "xscaling": self.xscaling,
