@@ -60,15 +60,16 @@ def chunks_of(audio) -> list[np.ndarray]:
 
 
 class Streams:
-    """Blocking calls to `asr_streaming` and `asr_batch`."""
+    """Blocking calls to `asr_streaming` and `asr_batch`, or those of another recogniser."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, prefix: str = "") -> None:
         self.client = grpc.InferenceServerClient(endpoint)
+        self._streaming, self._batch = f"{prefix}asr_streaming", f"{prefix}asr_batch"
 
     def send(self, sequence_id, audio, *, start=False, end=False, parameters=None, timeout=30.0) -> Response:
         """Send one chunk."""
         result = self.client.infer(
-            "asr_streaming",
+            self._streaming,
             audio_input(audio),
             sequence_id=sequence_id,
             sequence_start=start,
@@ -87,7 +88,7 @@ class Streams:
 
     def batch(self, audio) -> Response:
         """Recognise a whole waveform with `asr_batch`."""
-        return read(self.client.infer("asr_batch", audio_input(audio), client_timeout=60.0))
+        return read(self.client.infer(self._batch, audio_input(audio), client_timeout=60.0))
 
 
 async def stream_interleaved(endpoint, waveforms, seed=0, max_pause_secs=0.02) -> list[list[Response]]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from amira_asr.settings import load_settings
 from amira_asr.stream import Stream
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
+from scripts.serving.switching import RunningServer, VersionSwitch
 from tests.conftest import ROOT
 from tests.server.streams import Streams, chunks_of, new_id
 
@@ -182,6 +184,35 @@ def test_a_switch_drops_no_stream(running, versions, passage, monkeypatch):
     with pytest.raises(InferenceServerException):
         raw.client.get_model_config("encoder")
     assert running.drain()
+
+
+def test_a_stream_that_starts_in_the_moment_of_the_switch_goes_on(running, passage):
+    server = RunningServer.find(running.options.runtime_folder)
+    switch = VersionSwitch(server, prefix="upper.", streaming="upper.asr_streaming", batch="upper.asr_batch")
+    raw = Streams(running.grpc_endpoint, "upper.")
+    expected = raw.stream(passage)[-1].text
+    assert expected.isupper()
+    started, sequence_id, chunks = threading.Event(), new_id(), chunks_of(passage)
+    count_live = switch._live
+
+    def count_then_start(models):
+        count = count_live(models)
+        if not started.is_set():
+            raw.send(sequence_id, chunks[0], start=True)
+            started.set()
+        return count
+
+    switch._live = count_then_start
+    assert switch.begin(STOCK, RepositorySettings()) == "upper.v2."
+    finishing = threading.Thread(target=switch.finish)
+    finishing.start()
+    assert started.wait(60)
+    time.sleep(1.0)
+    for index, chunk in enumerate(chunks[1:], 1):
+        final = raw.send(sequence_id, chunk, end=index == len(chunks) - 1)
+    assert final.text == expected
+    finishing.join(60)
+    assert raw.stream(passage)[-1].text == expected.lower()
 
 
 def test_a_server_without_model_control_says_what_it_needs(server, versions):
