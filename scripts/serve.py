@@ -22,6 +22,7 @@ from amira_asr.settings import (
     render_settings,
 )
 from scripts.serving.installation import TritonMissingError
+from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 
@@ -56,6 +57,7 @@ def server_from(settings: Settings, runtime_folder: Path, config_dir: Path) -> T
     """Stage the recognisers below `runtime_folder` and return a server for them, not started yet."""
     staged = runtime_folder / "model-repo"
     # Joining a path that is absolute gives that path.
+    check_profile(ROOT / settings.model_repository, settings.profile)
     stage_repository(ROOT / settings.model_repository, staged, repository_settings(settings))
     for name, repository in parse_recognisers(settings.recognisers).items():
         own = repository_settings(load_recogniser_settings(config_dir, ROOT / repository))

@@ -6,6 +6,10 @@ The staged files name `onnx_sequence` on the CPU again; state, batching, warm-up
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.export.profiles import PROFILES
 from scripts.goldens import Goldens
+from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
@@ -67,6 +72,41 @@ def _executions(server: TritonServer, model: str) -> int:
     url = f"http://{server.options.host}:{server.http_port}/v2/models/{model}/stats"
     with urllib.request.urlopen(url, timeout=5) as response:
         return int(json.load(response)["model_stats"][0]["execution_count"])
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A copy of the shipped one, without engines."""
+    return Path(shutil.copytree(ROOT / "model-repo", tmp_path / "model-repo", ignore=shutil.ignore_patterns("*.plan")))
+
+
+def test_a_missing_engine_is_named_with_what_makes_it(repository):
+    check_profile(repository, "")
+    check_profile(repository, "onnxruntime")
+    with pytest.raises(FileNotFoundError, match=r"decoder_joint/1/model\.plan, which is missing: `make engines`"):
+        check_profile(repository, "tensorrt")
+    for model in MODELS:
+        (repository / model / "1" / "model.plan").write_bytes(b"engine")
+    check_profile(repository, "tensorrt")
+    (repository / "encoder" / "1" / "model.plan").unlink()
+    (repository / "encoder" / "1" / "model.plan").symlink_to("../engines/gone.plan")
+    with pytest.raises(FileNotFoundError, match=r"encoder/1/model\.plan"):
+        check_profile(repository, "tensorrt")
+
+
+def test_a_repository_without_the_profile_is_refused(repository):
+    for path in repository.glob("*/configs/tensorrt.pbtxt"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="no models for the profile 'tensorrt'"):
+        check_profile(repository, "tensorrt")
+
+
+def test_serve_says_it_before_triton_starts(tmp_path, repository):
+    environment = {**os.environ, "AMIRA_PROFILE": "tensorrt", "AMIRA_MODEL_REPOSITORY": str(repository)}
+    command = [sys.executable, "-m", "scripts.serve", "--runtime-dir", str(tmp_path / "run")]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 1
+    assert "`make engines` makes it" in run.stderr
 
 
 @pytest.mark.parametrize("profile", [profile.name for profile in PROFILES])
