@@ -46,6 +46,12 @@ class Verdict:
     megabytes: float
 
 
+def rtx_environment() -> dict[str, str]:
+    """Return the environment in which polygraphy takes TensorRT-RTX for TensorRT."""
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": programs, "POLYGRAPHY_USE_TENSORRT_RTX": "1"}
+
+
 def compile_graph(graph: Path, ranges: Ranges) -> Verdict:
     """Parse and compile a graph with its profile.
 
@@ -54,10 +60,8 @@ def compile_graph(graph: Path, ranges: Ranges) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         engine = Path(folder) / "engine"
         command = convert(graph, engine, ranges)
-        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        environment = {**os.environ, "PATH": programs, "POLYGRAPHY_USE_TENSORRT_RTX": "1"}
         start = time.monotonic()
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, env=rtx_environment(), check=False)
         secs = time.monotonic() - start
         output = run.stdout + run.stderr
         accepted = run.returncode == 0 and engine.exists() and _INCONSISTENT not in output

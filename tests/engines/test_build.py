@@ -113,6 +113,20 @@ def test_nothing_is_built_where_tensorrt_is_missing(tmp_path, monkeypatch):
         build_all(tmp_path, {"encoder": Path("encoder.onnx")}, {"encoder": RANGES}, Precision.FP32)
 
 
+def test_all_engines_are_built_and_served(tmp_path, programs, monkeypatch):
+    monkeypatch.setattr("scripts.engines.builder.matching_version", lambda: "10.5.0")
+    programs("nvidia-smi", "#!/bin/sh\necho NVIDIA L4\n")
+    programs("polygraphy", STAND_IN)
+    graphs = {model: Path(f"{model}.onnx") for model in ("encoder", "decoder_joint")}
+    for model in graphs:
+        (tmp_path / model / "1").mkdir(parents=True)
+    built = build_all(tmp_path, graphs, dict.fromkeys(graphs, RANGES), Precision.INT8)
+    assert [files.model.name for files in built] == list(graphs)
+    for files in built:
+        assert files.served.resolve().name == "nvidia-l4_tensorrt-10.5.0_int8.plan"
+        assert f"convert {files.model.name}.onnx" in files.log.read_text()
+
+
 def test_the_image_builds_with_bindings_of_its_own_version():
     command = in_image("some/triton:1", Path("/project"), Path("model-repo"), Precision.INT8)
     assert command[:2] == ["docker", "run"]

@@ -5,14 +5,17 @@ No TensorRT engine is built and nothing runs: that takes a GPU.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from scripts.engines.commands import build
+from scripts.engines.engine_files import EngineFiles
 from scripts.engines.precision import Precision
-from scripts.engines.rtx import compile_graph, installed
+from scripts.engines.rtx import compile_graph, installed, rtx_environment
 from scripts.engines.shapes import InputRange, ranges
 from scripts.export.serving_options import ServingOptions
 
@@ -30,6 +33,19 @@ def test_accepted_with_the_real_profile(precision, model, variants, description)
     verdict = compile_graph(variants[precision][model], ranges(description, ServingOptions())[model])
     assert verdict.accepted, verdict.reason
     assert verdict.megabytes > 0.1
+
+
+def test_polygraphy_takes_the_command_of_a_build_and_keeps_the_timings(variants, description, tmp_path):
+    """The very command of `make engines`, with TensorRT-RTX in the place of TensorRT."""
+    files = EngineFiles(tmp_path / "decoder_joint", "none", "rtx", Precision.FP16)
+    files.plan.parent.mkdir(parents=True)
+    profile = ranges(description, ServingOptions())["decoder_joint"]
+    command = build(variants[Precision.FP16]["decoder_joint"], files, profile)
+    run = subprocess.run(command, env=rtx_environment(), capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert files.plan.stat().st_size > 100_000
+    assert files.timing_cache.exists()
+    assert "STRONGLY_TYPED" in run.stdout
 
 
 def test_an_unsupported_operator_is_refused_with_the_name_of_its_node(tmp_path):
