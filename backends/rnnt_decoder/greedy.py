@@ -65,10 +65,10 @@ class GreedySearch:
         rows = [_Row(stream) for stream in streams]
         frame = np.array([stream.skip for stream in streams], np.int64)
         stop = np.array([row.stop(length) for row, length in zip(rows, lengths.tolist(), strict=True)], np.int64)
-        steps = np.arange(self.window_frames)
         active = np.flatnonzero(frame < lengths)
         while active.size:
-            positions = frame[active, None] + steps
+            left = max(1, int((stop[active] - frame[active]).max()))
+            positions = frame[active, None] + np.arange(min(self.window_frames, left))
             valid = positions < stop[active, None]
             window = encoded[active[:, None], np.minimum(positions, encoded.shape[1] - 1)]
             output = self._best(window, [rows[index] for index in active], joint)
@@ -80,7 +80,7 @@ class GreedySearch:
             else:
                 blanks = _hops(speaks, valid, output.durations)
                 emits = blanks < valid.sum(axis=1)
-                at = np.minimum(blanks, self.window_frames - 1)
+                at = np.minimum(blanks, positions.shape[1] - 1)
             reached = frame[active] + blanks
             # Lists, since NumPy's scalars are slow.
             found = zip(active.tolist(), reached.tolist(), blanks.tolist(), emits.tolist(), strict=True)
