@@ -46,19 +46,24 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=16, help="chunks of each stream")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
-    language_model = arguments.language_model if arguments.language_model.is_file() else None
-    if language_model is None:
+    has_lm = arguments.language_model.is_file()
+    settings = RepositorySettings()
+    if has_lm:
+        settings = RepositorySettings(
+            language_model=arguments.language_model,
+            source_language_model=arguments.language_model.with_name(f"source_{arguments.language_model.name}"),
+            lm_weight=0.0,
+        )
+    else:
         print(f"not measured: {arguments.language_model} does not exist: make language-model", file=sys.stderr)
     os.environ["AMIRA_BENCH_ROOT"] = str(ROOT)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         staged, with_lm = Path(folder) / "model-repo", Path(folder) / "with-lm"
         stage_repository(arguments.model_repo, staged, RepositorySettings())
-        stage_repository(
-            arguments.model_repo, with_lm, RepositorySettings(language_model=language_model, lm_weight=0.0)
-        )
+        stage_repository(arguments.model_repo, with_lm, settings)
         shutil.copytree(ROOT / "loadtest" / "search_bench", staged / "search_bench")
         raw = RawPipeline(staged)
-        asked = searches(staged / "decoder", with_lm / "decoder" if language_model else None)
+        asked = searches(staged / "decoder", with_lm / "decoder" if has_lm else None)
         times: dict[str, list[SearchTime]] = {ALONE: [], SERVED: []}
         with TritonServer(ServerOptions(staged, Path(folder))) as server:
             for count in STREAMS:

@@ -47,6 +47,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         vocabulary=settings.vocabulary_path,
         max_beam_size=settings.max_beam_size,
         language_model=settings.language_model,
+        source_language_model=settings.source_language_model,
         lm_weight=settings.lm_weight,
         model_names=tuple((old, new) for old, new in names.items() if old != new),
         copy_files=settings.model_control == "explicit",

@@ -17,7 +17,7 @@ from rnnt_decoder.endpoints import END, FINALIZE
 from rnnt_decoder.greedy import GreedySearch
 from rnnt_decoder.hypothesis import PredictionShape
 from rnnt_decoder.joint import Float32, Joint
-from rnnt_decoder.language_model import TokenLanguageModel
+from rnnt_decoder.language_model import DensityRatio, LanguageModel, TokenLanguageModel
 from rnnt_decoder.options import DecodingOptions, OptionsReader, Parameters
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.tokenizer import Tokenizer
@@ -77,14 +77,14 @@ class Decoder:
         """
         shape = PredictionShape.configured(config)
         vocabulary = Vocabulary.load(folder / config.text("vocabulary"), expected_size=shape.blank_id)
-        tokenizer, language_model = config.optional_text("tokenizer"), config.optional_text("language_model")
+        tokenizer, language_model = config.optional_text("tokenizer"), _language_model(config, folder, vocabulary)
         has_durations = config.boolean("durations")
         reader = OptionsReader(
             frame_secs=config.number("frame_secs"),
             labels=shape.blank_id,
             max_beam_size=1 if has_durations else config.integer("max_beam_size", 1),
             tokenizer=Tokenizer(folder / tokenizer) if tokenizer else None,
-            language_model=TokenLanguageModel(folder / language_model, vocabulary) if language_model else None,
+            language_model=language_model,
             lm_weight=config.number("lm_weight") if language_model else 0.0,
         )
         return Decoder(
@@ -150,3 +150,11 @@ class Decoder:
             frame_secs=self.frame_secs,
             is_final=end,
         )
+
+
+def _language_model(config: ModelConfig, folder: Path, vocabulary: Vocabulary) -> LanguageModel | None:
+    path, source = config.optional_text("language_model"), config.optional_text("source_language_model")
+    if path is None:
+        return None
+    model = TokenLanguageModel(folder / path, vocabulary)
+    return DensityRatio(model, TokenLanguageModel(folder / source, vocabulary)) if source else model

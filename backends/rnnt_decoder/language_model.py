@@ -19,6 +19,8 @@ _NATURAL = math.log(10.0)  # KenLM's logarithms are decimal
 class TokenLanguageModel:
     """Natural-log probabilities of the next token. One object per model file, shared by all streams."""
 
+    weighs_blank = True
+
     def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
         """Load an ARPA or KenLM binary file whose words are the pieces of the vocabulary.
 
@@ -64,10 +66,37 @@ class TokenLanguageModel:
         return after
 
 
+class DensityRatio:
+    """A language model less what the transducer knows already: a low-order model of its training text.
+
+    Source: Zheng et al., "An Empirical Study of Language Model Integration for Transducer based Speech Recognition",
+    2022 (LODR), with equal weights.
+    """
+
+    weighs_blank = False
+
+    def __init__(self, model: TokenLanguageModel, source: TokenLanguageModel) -> None:
+        """Subtract `source` from `model`."""
+        self._model, self._source = model, source
+        self.start = (model.start, source.start)
+
+    def scores(self, state: Any) -> Float32:
+        """Return log ratios of every next label, [labels] float32."""
+        ratios: Float32 = self._model.scores(state[0]) - self._source.scores(state[1])
+        return ratios
+
+    def advance(self, state: Any, label: int) -> Any:
+        """Return the state after a label."""
+        return self._model.advance(state[0], label), self._source.advance(state[1], label)
+
+
+LanguageModel = TokenLanguageModel | DensityRatio
+
+
 class WeightedLanguageModel:
     """A `FusionModel`: a language model with the weight that a stream asked for."""
 
-    def __init__(self, model: TokenLanguageModel, weight: float) -> None:
+    def __init__(self, model: LanguageModel, weight: float) -> None:
         self._model, self._weight = model, np.float32(weight)
         self.start = model.start
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rnnt_decoder.boosting import PhraseBoost
 from rnnt_decoder.endpoints import NO_ENDPOINTS, EndpointRules
 from rnnt_decoder.fusion import Fusion, FusionModel
-from rnnt_decoder.language_model import TokenLanguageModel, WeightedLanguageModel
+from rnnt_decoder.language_model import LanguageModel, WeightedLanguageModel
 from rnnt_decoder.tokenizer import Tokenizer
 
 Value = str | int | float | bool
@@ -68,7 +68,7 @@ class OptionsReader:
         labels: int,
         max_beam_size: int,
         tokenizer: Tokenizer | None,
-        language_model: TokenLanguageModel | None,
+        language_model: LanguageModel | None,
         lm_weight: float,
     ) -> None:
         """Remember what the model offers.
@@ -115,16 +115,18 @@ class OptionsReader:
 
     def _fusion(self, values: _Values) -> Fusion | None:
         models: list[FusionModel] = []
+        blank_weight = 0.0
         lm_weight = values.number("lm_weight", self._lm_weight, 0.0, 5.0)
         if lm_weight and self._language_model is None:
             raise ValueError(f"lm_weight is {lm_weight:g}; this model has no language model, allowed is 0")
         if lm_weight and self._language_model is not None:
             models.append(WeightedLanguageModel(self._language_model, lm_weight))
+            blank_weight = lm_weight if self._language_model.weighs_blank else 0.0
         weight = values.number("phrase_weight", 1.5, 0.0, 20.0)
         text = values.text("phrases")
         if text:
             models.append(self._phrases(text, weight))
-        return Fusion(tuple(models), lm_weight) if models else None
+        return Fusion(tuple(models), blank_weight) if models else None
 
     def _phrases(self, text: str, default_weight: float) -> PhraseBoost:
         if self._tokenizer is None:

@@ -26,6 +26,7 @@ _OF_ONE_RECOGNISER = {
     "decoder_joint_model_name",
     "vocabulary_path",
     "language_model",
+    "source_language_model",
     "lm_weight",
 }
 
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     )
     vocabulary_path: Path | None = Field(None, description="file with one piece a line, replacing the model's own")
     language_model: Path | None = Field(None, description="ARPA or KenLM file over the pieces of the vocabulary")
+    source_language_model: Path | None = Field(None, description="bigrams of the training text, subtracted from it")
     lm_weight: float = Field(0.2, ge=0, le=5, description="weight of it in streams that do not say")
 
     max_concurrent_streams: int = Field(256, ge=1, le=100_000, description="streams the server admits at once")

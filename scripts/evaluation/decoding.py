@@ -28,6 +28,7 @@ from scripts.measurement import write_measurement
 from scripts.serving.staging import RepositorySettings
 
 LANGUAGE_MODEL = ROOT / "work" / "language_model.arpa"
+SOURCE_LANGUAGE_MODEL = ROOT / "work" / "source_language_model.arpa"
 PHRASE_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0)
 _PHRASE_WORDS = 3
 
@@ -70,12 +71,16 @@ def main() -> int:
     add_recordings(parser)
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
     parser.add_argument("--language-model", type=Path, default=LANGUAGE_MODEL)
+    parser.add_argument("--source-language-model", type=Path, default=SOURCE_LANGUAGE_MODEL)
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     utterances = read_recordings(arguments)
     if not utterances:
         return 2
-    settings, searches = RepositorySettings(language_model=arguments.language_model, lm_weight=0.0), SEARCHES
+    settings = RepositorySettings(
+        language_model=arguments.language_model, source_language_model=arguments.source_language_model, lm_weight=0.0
+    )
+    searches = SEARCHES
     if not arguments.language_model.is_file():
         print(f"no language model: {arguments.language_model} does not exist: make language-model", file=sys.stderr)
         settings, searches = RepositorySettings(), tuple(item for item in SEARCHES if not item.needs_language_model)

@@ -33,6 +33,7 @@ class RepositorySettings:
         vocabulary: file with one piece a line, replacing the repository's.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
+        source_language_model: low-order model of the training text, subtracted from `language_model`.
         lm_weight: its weight in streams that do not say; needed with `language_model`.
         model_names: new names of models; the `_batch` twin of a renamed model is renamed alike.
         prefix: put before the name of every model, so that several recognisers fit into one repository.
@@ -47,6 +48,7 @@ class RepositorySettings:
     vocabulary: Path | None = None
     max_beam_size: int | None = None
     language_model: Path | None = None
+    source_language_model: Path | None = None
     lm_weight: float | None = None
     model_names: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
@@ -65,7 +67,12 @@ def check_repository(source: Path, settings: RepositorySettings) -> list[Path]:
     models = sorted(path.parent for path in source.glob("*/config.pbtxt"))
     if not models:
         raise FileNotFoundError(f"{source} has no models (no */config.pbtxt): run `make export NEMO=file.nemo`")
-    for name, file in (("vocabulary file", settings.vocabulary), ("language model", settings.language_model)):
+    files = {
+        "vocabulary file": settings.vocabulary,
+        "language model": settings.language_model,
+        "source language model": settings.source_language_model,
+    }
+    for name, file in files.items():
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"{name} {file} does not exist")
     return models
@@ -106,6 +113,8 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
     if settings.language_model is not None and config.backend == _DECODER:
         config.parameters["language_model"].string_value = str(settings.language_model.resolve())
         config.parameters["lm_weight"].string_value = ""
+        if settings.source_language_model is not None:
+            config.parameters["source_language_model"].string_value = str(settings.source_language_model.resolve())
     for step in config.ensemble_scheduling.step:
         step.model_name = renames.get(step.model_name, step.model_name)
     values = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rnnt_decoder.beam import Beam
 from rnnt_decoder.boosting import PhraseBoost
 from rnnt_decoder.fusion import Fusion
-from rnnt_decoder.language_model import TokenLanguageModel, WeightedLanguageModel
+from rnnt_decoder.language_model import DensityRatio, TokenLanguageModel, WeightedLanguageModel
 from tests.backends.transducers import (
     BLANK,
     SHAPE,
@@ -179,6 +179,12 @@ class TestLanguageModel:
         after = model.advance(model.start, 0)
         assert model.scores(after)[1] == pytest.approx(-0.1 * natural, rel=1e-4)
         assert model.scores(after)[2] == pytest.approx((-0.3 - 0.5) * natural, rel=1e-4)
+
+    def test_a_density_ratio_is_the_difference(self, model, tmp_path):
+        (tmp_path / "source.arpa").write_text(ARPA.replace("-0.2\t<s> ▁c", "-0.7\t<s> ▁c"))
+        ratio = DensityRatio(model, TokenLanguageModel(tmp_path / "source.arpa", VOCABULARY))
+        np.testing.assert_allclose(ratio.scores(ratio.start), [0, 0, 0.5 * np.log(10), 0, 0], atol=1e-5)
+        np.testing.assert_allclose(ratio.scores(ratio.advance(ratio.start, 2)), np.zeros(5), atol=1e-5)
 
     @pytest.mark.parametrize("beam_size", [1, 4])
     def test_makes_likely_labels_more_frequent(self, model, beam_size):

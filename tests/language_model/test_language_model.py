@@ -34,6 +34,16 @@ def test_training_texts_have_no_evaluation_sentence(speech):
     assert found == texts.training_texts(speech)
 
 
+def test_further_texts_are_sentences_that_are_not_evaluated(speech, tmp_path):
+    fortunes = tmp_path / "fortunes"
+    fortunes.mkdir()
+    (fortunes / "wisdom").write_text(
+        "What Joe said.  Time flies\nlike an arrow.\n%\nCall 555 now, please.\n%\nTwo words.\n"
+    )
+    (fortunes / "wisdom.dat").write_text("an index is no text")
+    assert texts.further_texts(speech, fortunes) == ["time flies like an arrow"]
+
+
 def test_missing_tables_are_named(speech, capsys):
     shutil.rmtree(speech / "tts")
     assert texts.training_texts(speech)

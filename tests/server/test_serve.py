@@ -127,6 +127,7 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         vocabulary=vocabulary,
         max_beam_size=5,
         language_model=Path(os.path.relpath(language_model)),
+        source_language_model=language_model,
         lm_weight=0.25,
         model_names=(("encoder", "enc2"), ("decoder_joint", "joint2")),
     )
@@ -145,6 +146,7 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         assert parameters["max_total_tokens"].string_value == "77"
         assert parameters["max_beam_size"].string_value == "5"
         assert parameters["language_model"].string_value == str(language_model)
+        assert parameters["source_language_model"].string_value == str(language_model)
         assert parameters["lm_weight"].string_value == "0.25"
         assert parameters["decoder_joint_model"].string_value == "joint2"
         assert (staged / model / "1" / "vocabulary.txt").resolve() == vocabulary
