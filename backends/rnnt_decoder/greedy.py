@@ -23,6 +23,8 @@ from rnnt_decoder.stream import Stream
 from rnnt_decoder.vocabulary import Vocabulary
 
 Int64 = npt.NDArray[np.int64]
+# Among many streams, a further call now and then costs less than frames that few of them look at.
+_MANY_ROWS, _NARROW = 8, 4
 # Label, its log probability, the confidence in it, and how many frames it lasts (TDT).
 _Token = tuple[int, float, float, int]
 
@@ -34,7 +36,7 @@ class GreedySearch:
     Attributes:
         blank_id: label that means "next frame".
         max_symbols_per_step: most labels on one frame, as NeMo's `greedy.max_symbols`.
-        window_frames: frames evaluated by one call of the joint.
+        window_frames: most frames evaluated by one call of the joint.
         vocabulary: tells where words start.
     """
 
@@ -68,7 +70,8 @@ class GreedySearch:
         active = np.flatnonzero(frame < lengths)
         while active.size:
             left = max(1, int((stop[active] - frame[active]).max()))
-            positions = frame[active, None] + np.arange(min(self.window_frames, left))
+            widest = self.window_frames if active.size < _MANY_ROWS else _NARROW
+            positions = frame[active, None] + np.arange(min(self.window_frames, widest, left))
             valid = positions < stop[active, None]
             window = encoded[active[:, None], np.minimum(positions, encoded.shape[1] - 1)]
             output = self._best(window, [rows[index] for index in active], joint)
