@@ -45,6 +45,6 @@ def _model_class() -> Any:
     piece, model = file.message_type.add(name="Piece"), file.message_type.add(name="Model")
     piece.field.add(name="piece", number=1, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
     model.field.add(name="pieces", number=1, type=_FIELD.TYPE_MESSAGE, label=_FIELD.LABEL_REPEATED, type_name=".Piece")
-    pool = descriptor_pool.DescriptorPool()
+    pool: Any = descriptor_pool.DescriptorPool()  # typed in some versions of its stubs only
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("Model"))
