@@ -107,9 +107,19 @@ class ServerSequence:
         if not self._ended or self._sent:
             await self.collect()
         self._requests.put_nowait(None)
+        await self._hang_up()
         self._responses.cancel()
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _hang_up(self) -> None:
+        """Let the server end the gRPC stream: Triton 2.51 may crash when one is cancelled while it frees a request."""
+        while not self._broken:
+            self._reading = self._reading or asyncio.ensure_future(anext(self._responses))
+            done, _ = await asyncio.wait({self._reading}, timeout=_GOODBYE_SECS)
+            if not done or self._reading.cancelled() or self._reading.exception() is not None:
+                return
+            self._reading = None
 
     async def _receive(self, timeout_secs: float) -> Partial | Final:
         if self._reading is None:
