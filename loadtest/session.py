@@ -122,7 +122,7 @@ def speak(
         while len(report.chunk_ms) < len(sent):
             _take(answers, report, sent, recogniser, wait_secs=max(0.01, deadline - _now()))
     finally:
-        client.stop_stream(cancel_requests=hang_up_after is not None)
+        client.stop_stream()  # not cancelled: Triton 2.51 may crash when a request is being freed at that moment
     if hang_up_after is None:
         report.final_ms = report.chunk_ms[-1]
     return report
