@@ -108,11 +108,10 @@ class Decoder:
         Raises:
             ValueError: a parameter that is unknown, not allowed, or comes too late; it is named.
         """
-        if start:
-            stream.begin(self.options.read(parameters))
-        else:
-            self.options.check_later(parameters)
-        return str(parameters.get("finalize", False)).lower() == "true"
+        if not start:
+            return self.options.check_later(parameters)
+        stream.begin(self.options.read(parameters))
+        return self.options.finalizes(parameters)
 
     def decode(self, chunks: Sequence[Chunk], joint: Joint) -> None:
         """Search the frames of several streams together, and end the segments that shall end with their chunk."""

@@ -105,13 +105,17 @@ class OptionsReader:
         return options
 
     @staticmethod
-    def check_later(parameters: Parameters) -> None:
-        """Check the parameters of a later chunk. Raises ValueError for anything but `finalize`."""
-        values = _Values(parameters)
-        values.boolean("finalize", default=False)
+    def finalizes(parameters: Parameters) -> bool:
+        """Return whether a chunk ends its segment. Raises ValueError."""
+        return _Values(parameters).boolean("finalize", default=False)
+
+    def check_later(self, parameters: Parameters) -> bool:
+        """Check the parameters of a later chunk; return as `finalizes`. Raises ValueError for any other parameter."""
+        finalize = self.finalizes(parameters)
         late = [name for name in parameters if name != "finalize" and not _of_the_preprocessor(name)]
         if late:
             raise ValueError(f"{late[0]} comes too late; allowed only with START")
+        return finalize
 
     def _fusion(self, values: _Values) -> Fusion | None:
         models: list[FusionModel] = []
