@@ -54,7 +54,7 @@ def process_sequences(
         else:
             entered.append(index)
             steps.append(Step(request, sequence))
-    for index, result in zip(entered, process(steps) if steps else [], strict=True):
+    for index, result in zip(entered, _processed(steps, process), strict=True):
         results[index] = result
         if isinstance(result, Exception):
             table.fail(requests[index].sequence_id, str(result))
@@ -62,3 +62,13 @@ def process_sequences(
         if request.end:
             table.end(request.sequence_id)
     return results
+
+
+def _processed(
+    steps: list[Step[StateT]], process: Callable[[list[Step[StateT]]], list[Outputs | Exception]]
+) -> list[Outputs | Exception]:
+    """Process steps. An error that escapes is a defect of ours, and nobody knows what it left of their states."""
+    try:
+        return process(steps) if steps else []
+    except Exception as error:  # so none of these sequences goes on
+        return [error] * len(steps)

@@ -18,6 +18,10 @@ from typing import Generic, TypeVar
 StateT = TypeVar("StateT")
 
 
+# Triton's correlation IDs: 5 and "5" are different sequences, which a client may use side by side.
+SequenceId = str | int
+
+
 class SequenceError(ValueError):
     """A request that breaks the sequence contract. The text goes to the client as it is."""
 
@@ -33,7 +37,7 @@ class Sequence(Generic[StateT]):
         failure: why it accepts nothing but END any more; None while it is healthy.
     """
 
-    id: str
+    id: SequenceId
     state: StateT
     last_used: float
     failure: str | None = None
@@ -68,12 +72,12 @@ class SequenceTable(Generic[StateT]):
         self._capacity = capacity
         self._admit = admit
         self._clock = clock
-        self._live: OrderedDict[str, Sequence[StateT]] = OrderedDict()
+        self._live: OrderedDict[SequenceId, Sequence[StateT]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def enter(self, sequence_id: str, *, start: bool, end: bool) -> Sequence[StateT]:
+    def enter(self, sequence_id: SequenceId, *, start: bool, end: bool) -> Sequence[StateT]:
         """Return the sequence a request belongs to, creating it on START.
 
         The caller asks for `sequence.failure` only on END; for any other request a failed sequence raises.
@@ -81,7 +85,7 @@ class SequenceTable(Generic[StateT]):
         Raises:
             SequenceError: no ID; START refused or beyond capacity; no such sequence; the sequence failed earlier.
         """
-        if sequence_id in ("", "0"):
+        if sequence_id in ("", 0):
             raise SequenceError("correlation ID: none given; streaming requests need a non-empty, non-zero ID")
         if start:
             return self._start(sequence_id)
@@ -100,13 +104,13 @@ class SequenceTable(Generic[StateT]):
         self._live.move_to_end(sequence_id)
         return sequence
 
-    def fail(self, sequence_id: str, reason: str) -> None:
+    def fail(self, sequence_id: SequenceId, reason: str) -> None:
         """Let the sequence accept only END from now on. An unknown ID is ignored."""
         sequence = self._live.get(sequence_id)
         if sequence is not None and sequence.failure is None:
             sequence.failure = reason
 
-    def end(self, sequence_id: str) -> None:
+    def end(self, sequence_id: SequenceId) -> None:
         """Free the sequence. An unknown ID is ignored."""
         sequence = self._live.pop(sequence_id, None)
         if sequence is not None and self._free is not None:
@@ -124,7 +128,7 @@ class SequenceTable(Generic[StateT]):
             expired += 1
         return expired
 
-    def _start(self, sequence_id: str) -> Sequence[StateT]:
+    def _start(self, sequence_id: SequenceId) -> Sequence[StateT]:
         if self._admit is not None:
             self._admit()
         self.end(sequence_id)

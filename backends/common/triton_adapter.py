@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from common.error_text import for_client
+from common.sequences import SequenceId
+
 Outputs = dict[str, npt.NDArray[Any]]
 
 
@@ -19,7 +22,7 @@ class Request:
     """A Triton request in plain terms; `triton` is the original."""
 
     triton: Any
-    sequence_id: str
+    sequence_id: SequenceId
     start: bool
     end: bool
 
@@ -43,7 +46,7 @@ def read_request(triton_request: Any) -> Request:
     flags: int = triton_request.flags()
     return Request(
         triton=triton_request,
-        sequence_id=str(triton_request.correlation_id()),
+        sequence_id=triton_request.correlation_id(),
         start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
         end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
     )
@@ -72,8 +75,10 @@ def _response(result: Outputs | Exception) -> Any:
     if isinstance(result, Exception):
         # ValueError is the caller's fault and already says what to do; anything else is named as what it is.
         if isinstance(result, ValueError):
-            error = pb_utils.TritonError(str(result), pb_utils.TritonError.INVALID_ARG)
+            error = pb_utils.TritonError(for_client(str(result)), pb_utils.TritonError.INVALID_ARG)
         else:
-            error = pb_utils.TritonError(f"{type(result).__name__}: {result}", pb_utils.TritonError.INTERNAL)
+            text = for_client(f"{type(result).__name__}: {result}")
+            pb_utils.Logger.log_error(text)
+            error = pb_utils.TritonError(text, pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse(output_tensors=[], error=error)
     return pb_utils.InferenceResponse(output_tensors=tensors(result))

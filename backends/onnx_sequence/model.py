@@ -7,6 +7,7 @@ one contract.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from common.input_checks import InputChecks
+from common.isolation import together_or_alone
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from onnx_sequence.caches import Array, CacheSlots, parse_states
 from onnx_sequence.session import OnnxSession, group_by_shape, split, stack
+
+Inputs = dict[str, Array]
 
 
 class TritonPythonModel:
@@ -36,6 +41,7 @@ class TritonPythonModel:
         )
         self._inputs = [item["name"] for item in config.raw["input"]]
         self._outputs = [item["name"] for item in config.raw["output"]]
+        self._checks = InputChecks.configured(config)
         states = parse_states(config.raw)
         self._state_outputs = [state.output_name for state in states]
         _check_names(
@@ -56,48 +62,58 @@ class TritonPythonModel:
         return respond(requests, self._process)
 
     def _process_stateless(self, requests: list[Request]) -> list[Outputs | Exception]:
-        inputs = [{name: request.array(name) for name in self._inputs} for request in requests]
         wanted = [name for name in self._outputs if any(name in r.triton.requested_output_names() for r in requests)]
-        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)
-        for group in group_by_shape(inputs):
-            try:
-                members = [inputs[index] for index in group]
-                outputs = self._session.run(stack(members), wanted)
-                parts: list[Outputs | Exception] = list(split(outputs, [_rows(member) for member in members]))
-            except Exception as error:  # ONNX Runtime raises its own types; only this group is lost
-                parts = [error] * len(group)
-            for index, part in zip(group, parts, strict=True):
-                results[index] = part
-        return results
+
+        def run(group: Sequence[tuple[int, Inputs]]) -> list[Outputs]:
+            members = [inputs for _, inputs in group]
+            return split(self._session.run(stack(members), wanted), [_rows(member) for member in members])
+
+        return self._run_groups([self._accept(request) for request in requests], run)
 
     def _process_sequences(self, requests: list[Request]) -> list[Outputs | Exception]:
         return process_sequences(self._sequences, requests, self._advance)
 
     def _advance(self, steps: list[Step[int]]) -> list[Outputs | Exception]:
-        inputs = [{name: step.request.array(name) for name in self._inputs} for step in steps]
-        for index, step in enumerate(steps):
-            if step.releases:
-                # Inputs of length zero add no frames.
-                inputs[index] = {name: np.zeros_like(array) for name, array in inputs[index].items()}
-        results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(steps)
-        for group in group_by_shape(inputs):
-            try:
-                slots = [steps[index].sequence.state for index in group]
-                parts = self._step(stack([inputs[index] for index in group]), slots)
-            except Exception as error:  # as above; the caches of these sequences are unchanged
-                parts = [error] * len(group)
-            for index, part in zip(group, parts, strict=True):
-                results[index] = part
+        def run(group: Sequence[tuple[int, Inputs]]) -> list[Outputs]:
+            slots = [steps[index].sequence.state for index, _ in group]
+            return self._step(stack([inputs for _, inputs in group]), slots)
+
+        return self._run_groups([self._accept(step.request, releases=step.releases) for step in steps], run)
+
+    def _accept(self, request: Request, *, releases: bool = False) -> Inputs | ValueError:
+        """Return the inputs of a request, or what is wrong with them."""
+        inputs = {name: request.array(name) for name in self._inputs}
+        if releases:
+            # Inputs of length zero add no frames.
+            inputs = {name: np.zeros_like(array) for name, array in inputs.items()}
+        try:
+            self._checks.check(inputs)
+        except ValueError as error:
+            return error
+        return inputs
+
+    def _run_groups(
+        self, accepted: list[Inputs | ValueError], run: Callable[[Sequence[tuple[int, Inputs]]], list[Outputs]]
+    ) -> list[Outputs | Exception]:
+        """Run the inputs that were accepted, those of one shape together. `run` gets them with their index."""
+        results: list[Outputs | Exception] = [
+            item if isinstance(item, ValueError) else RuntimeError("not processed") for item in accepted
+        ]
+        members = [(index, item) for index, item in enumerate(accepted) if not isinstance(item, ValueError)]
+        for group in group_by_shape([inputs for _, inputs in members]):
+            chosen = [members[position] for position in group]
+            for (index, _), result in zip(chosen, together_or_alone(run, chosen), strict=True):
+                results[index] = result
         return results
 
-    def _step(self, inputs: dict[str, Array], slots: list[int]) -> list[Outputs | Exception]:
+    def _step(self, inputs: Inputs, slots: list[int]) -> list[Outputs]:
         """Run one step of several sequences and keep their next caches."""
         outputs = self._session.run({**inputs, **self._slots.gather(slots)}, self._outputs + self._state_outputs)
         self._slots.scatter(slots, outputs)
-        return list(split({name: outputs[name] for name in self._outputs}, [1] * len(slots)))
+        return split({name: outputs[name] for name in self._outputs}, [1] * len(slots))
 
 
-def _rows(inputs: dict[str, Array]) -> int:
+def _rows(inputs: Inputs) -> int:
     return len(next(iter(inputs.values())))
 
 

@@ -18,7 +18,7 @@ from rnnt_decoder.joint import Float32
 
 Int64 = npt.NDArray[np.int64]
 _ROOT = 0
-_MOST_CACHED = 4096
+_MOST_CACHED = 1 << 19  # scores, of all labels of a state
 
 
 class PhraseBoost:
@@ -39,6 +39,10 @@ class PhraseBoost:
         self._link()
         self._cache: dict[int, Float32] = {}
 
+    def __len__(self) -> int:
+        """Return the number of nodes."""
+        return len(self._owed)
+
     def scores(self, state: int) -> Float32:
         """Return the scores of every next label, [labels] float32."""
         cached = self._cache.get(state)
@@ -49,7 +53,7 @@ class PhraseBoost:
                 children = self._children[arcs]
                 gains = self._owed[children] + self._kept[children] - self._owed[state]
                 cached[self._keys[arcs] - node * self._labels] = gains
-            if len(self._cache) >= _MOST_CACHED:
+            if len(self._cache) * self._labels >= _MOST_CACHED:
                 self._cache.clear()
             self._cache[state] = cached
         return cached

@@ -11,6 +11,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common.input_checks import InputChecks
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
@@ -28,6 +29,7 @@ class TritonPythonModel:
         """Read the configuration, the vocabulary and what else the decoder needs."""
         config = ModelConfig(args["model_config"])
         self._decoder = Decoder.configured(config, Path(args["model_repository"]) / args["model_version"])
+        self._checks = InputChecks.configured(config)
         self._joint = JointModel(
             config.text("decoder_joint_model"),
             max_batch_size=config.integer("joint_max_batch_size", 1),
@@ -70,17 +72,23 @@ class TritonPythonModel:
         chunks: dict[int, Chunk] = {}
         for index, (request, stream, start, end) in enumerate(work):
             try:
-                finalize = self._decoder.prepare(stream, request.parameters(), start=start)
+                chunks[index] = self._chunk(request, stream, start=start, end=end)
             except ValueError as error:
                 results[index] = error
-            else:
-                length = int(request.array("ENCODED_LENGTH")[0, 0])
-                chunks[index] = Chunk(stream, request.array("ENCODED")[0][:length], finalize, end)
-        failure: RuntimeError | None = None
+        failure: Exception | None = None
         try:
             self._decoder.decode(list(chunks.values()), self._joint)
-        except RuntimeError as error:  # of the joint: nobody's chunk could be decoded
+        except Exception as error:  # above all of the joint: nobody's chunk could be decoded
             failure = error
         for index, chunk in chunks.items():
             results[index] = failure or self._decoder.result(chunk.stream, end=chunk.end)
         return [results[index] for index in range(len(work))]
+
+    def _chunk(self, request: Request, stream: Stream, *, start: bool, end: bool) -> Chunk:
+        """Return the work of one request. Raises ValueError."""
+        finalize = self._decoder.prepare(stream, request.parameters(), start=start)
+        inputs = {name: request.array(name) for name in ("ENCODED", "ENCODED_LENGTH")}
+        self._checks.check(inputs)
+        if len(inputs["ENCODED"]) != 1:
+            raise ValueError(f"ENCODED has {len(inputs['ENCODED'])} rows; allowed: 1, one stream per request")
+        return Chunk(stream, inputs["ENCODED"][0][: int(inputs["ENCODED_LENGTH"][0, 0])], finalize, end)

@@ -19,7 +19,11 @@ Parameters = Mapping[str, Value]
 
 MAX_PHRASES = 10_000
 _MAX_PHRASE_LENGTH = 200
+# Every stream waits while a set is prepared: this many characters take about 0.1 s, and some megabytes.
+_MAX_PHRASE_CHARACTERS = 200_000
+_MAX_PHRASE_TEXT = 2_000_000
 _KEPT_PHRASE_SETS = 64
+_KEPT_PHRASE_NODES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class OptionsReader:
     | n_best | int | 1 to beam_size | 1 |
     | length_normalization | bool | | true |
     | lm_weight | number | 0 to 5; more than 0 needs a language model | the model's |
-    | phrases | JSON text: list of texts or {"text", "weight"} | up to 10,000 | none |
+    | phrases | JSON text: list of texts or {"text", "weight"} | up to 10,000, of 200,000 characters together | none |
     | phrase_weight | number | 0 to 20, natural-log score per token | 1.5 |
     | endpointing | bool | | false |
     | endpoint_silence_ms | int | 80 to 60,000 | 800 |
@@ -143,7 +147,10 @@ class OptionsReader:
             except ValueError as error:
                 raise ValueError(f"phrases: {error}") from None
             self._phrase_sets[key] = PhraseBoost(encoded, weights, self._labels)
-            if len(self._phrase_sets) > _KEPT_PHRASE_SETS:
+            while len(self._phrase_sets) > 1 and (
+                len(self._phrase_sets) > _KEPT_PHRASE_SETS
+                or sum(map(len, self._phrase_sets.values())) > _KEPT_PHRASE_NODES
+            ):
                 self._phrase_sets.popitem(last=False)
         self._phrase_sets.move_to_end(key)
         return self._phrase_sets[key]
@@ -223,24 +230,33 @@ class _Values:
 
 def _read_phrases(text: str, default_weight: float) -> tuple[list[str], list[float]]:
     """Parse the parameter `phrases`. Raises ValueError."""
+    if len(text) > _MAX_PHRASE_TEXT:
+        raise ValueError(f"phrases has {len(text):,} characters of JSON; allowed: up to {_MAX_PHRASE_TEXT:,}")
     try:
         entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"phrases is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists in lists
+        raise ValueError(f"phrases is {text!r}; allowed: a list of texts in JSON ({error})") from None
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_PHRASES:
         found = f"{len(entries):,} entries" if isinstance(entries, list) else type(entries).__name__
         raise ValueError(f"phrases has {found}; allowed: a list of 1 to {MAX_PHRASES:,}")
-    phrases, weights = [], []
-    for number, entry in enumerate(entries):
-        if isinstance(entry, str):
-            entry = {"text": entry}  # noqa: PLW2901
-        if not isinstance(entry, dict) or set(entry) - {"text", "weight"} or not isinstance(entry.get("text"), str):
-            raise ValueError(f'phrases[{number}] is {entry!r}; allowed: a text or {{"text": …, "weight": …}}')
-        phrase, weight = entry["text"].strip(), entry.get("weight", default_weight)
-        if not 1 <= len(phrase) <= _MAX_PHRASE_LENGTH:
-            raise ValueError(f"phrases[{number}] has {len(phrase)} characters; allowed: 1 to {_MAX_PHRASE_LENGTH}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 20:
-            raise ValueError(f"phrases[{number}].weight is {weight!r}; allowed: numbers 0 to 20")
-        phrases.append(phrase)
-        weights.append(float(weight))
+    pairs = [_read_phrase(f"phrases[{number}]", entry, default_weight) for number, entry in enumerate(entries)]
+    phrases, weights = [phrase for phrase, _ in pairs], [weight for _, weight in pairs]
+    characters = sum(map(len, phrases))
+    if characters > _MAX_PHRASE_CHARACTERS:
+        raise ValueError(f"phrases have {characters:,} characters; allowed: up to {_MAX_PHRASE_CHARACTERS:,} together")
     return phrases, weights
+
+
+def _read_phrase(name: str, entry: object, default_weight: float) -> tuple[str, float]:
+    if isinstance(entry, str):
+        entry = {"text": entry}
+    if not isinstance(entry, dict) or set(entry) - {"text", "weight"} or not isinstance(entry.get("text"), str):
+        raise ValueError(f'{name} is {entry!r}; allowed: a text or {{"text": …, "weight": …}}')
+    phrase, weight = entry["text"].strip(), entry.get("weight", default_weight)
+    if not 1 <= len(phrase) <= _MAX_PHRASE_LENGTH:
+        raise ValueError(f"{name} has {len(phrase)} characters; allowed: 1 to {_MAX_PHRASE_LENGTH}")
+    if phrase.encode("utf-8", "replace").decode() != phrase:
+        raise ValueError(f"{name} is {phrase!r}; allowed: text without single surrogates")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 20:
+        raise ValueError(f"{name}.weight is {weight!r}; allowed: numbers 0 to 20")
+    return phrase, float(weight)

@@ -15,6 +15,7 @@ from common.speech_detector import SAMPLE_RATE, WINDOW_SAMPLES
 # Speech ends below this much less than where it begins, so that a segment does not flicker.
 EXIT_MARGIN = 0.15
 _SAMPLES_PER_MS = SAMPLE_RATE / 1000
+_PARAMETERS = ("threshold", "min_silence_ms", "min_speech_ms", "pad_ms", "sample_rate")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class SegmentOptions:
 
     @staticmethod
     def requested(parameters: Mapping[str, str | int | float | bool]) -> SegmentOptions:
-        """Read request parameters. Raises ValueError for one that is out of range."""
+        """Read request parameters. Raises ValueError for one that is unknown or out of range."""
+        unknown = [name for name in parameters if name not in _PARAMETERS and not name.lower().startswith("x-amira-")]
+        if unknown:
+            raise ValueError(f"unknown parameter {unknown[0]!r}; allowed: {', '.join(_PARAMETERS)}")
         default = SegmentOptions()
         return SegmentOptions(
             threshold=number(parameters, "threshold", default.threshold, 0.01, 0.99),

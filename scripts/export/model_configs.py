@@ -44,6 +44,9 @@ _TRANSCRIPT = (
     ("AUDIO_PROCESSED", FP32, [1]),
 )
 
+# A voice activity gate holds chunks back until so much has been heard after them (backends/log_mel/vad_gate.py).
+MOST_HELD_BACK_SAMPLES = 5632
+
 
 @dataclass(frozen=True)
 class ModelConfigs:
@@ -118,14 +121,16 @@ class ModelConfigs:
         ]
         config = self._sequence_model("encoder", "onnx_sequence", self.options.encoder_queue_delay_microseconds, states)
         self._add_encoder_tensors(config)
-        _add_parameters(config, self._onnx_parameters())
+        _add_parameters(config, {**self._onnx_parameters(), **self._window_limits()})
         return config
 
     def encoder_batch(self) -> pb.ModelConfig:
         """FEATURES -> ENCODED of a whole utterance."""
         config = self._batch_model("encoder_batch", "onnx_sequence")
         self._add_encoder_tensors(config)
-        _add_parameters(config, self._onnx_parameters())
+        mel = self.description.mel
+        limits = {"max_audio_secs": self.options.max_audio_secs, "frame_secs": mel.hop_samples / mel.sample_rate}
+        _add_parameters(config, {**self._onnx_parameters(), **limits})
         return config
 
     def decoder_joint(self) -> pb.ModelConfig:
@@ -155,7 +160,8 @@ class ModelConfigs:
         )
         if shape.durations:
             config.output.append(tensor_output("DURATION", INT32, [-1]))
-        _add_parameters(config, self._onnx_parameters())
+        limits = {"max_frames": self._longest_run(), "labels": shape.vocabulary_size + 1}
+        _add_parameters(config, {**self._onnx_parameters(), **limits})
         return config
 
     def vad(self) -> pb.ModelConfig:
@@ -172,12 +178,14 @@ class ModelConfigs:
         """ENCODED -> the transcript so far."""
         config = self._sequence_model("decoder", "rnnt_decoder", self.options.decoder_queue_delay_microseconds)
         self._add_decoder(config, joint_frames=self.description.streaming.encoder_frames)
+        _add_parameters(config, {"max_frames": self._longest_run()})
         return config
 
     def decoder_batch(self) -> pb.ModelConfig:
         """ENCODED -> the transcript of a whole utterance."""
         config = self._batch_model("decoder_batch", "rnnt_decoder")
         self._add_decoder(config, joint_frames=self.options.batch_joint_frames)
+        _add_parameters(config, {"max_audio_secs": self.options.max_audio_secs})
         return config
 
     def asr_streaming(self) -> pb.ModelConfig:
@@ -299,6 +307,18 @@ class ModelConfigs:
             "preemphasis": mel.preemphasis,
             "log_guard": mel.log_guard,
         }
+
+    def _window_limits(self) -> dict[str, str | float]:
+        """Mel frames of a request of the streaming encoder."""
+        streaming = self.description.streaming
+        chunks = -(-MOST_HELD_BACK_SAMPLES // streaming.chunk_samples)
+        longest = streaming.final_window_frames + chunks * streaming.chunk_frames
+        return {"min_frames": streaming.window_frames, "max_frames": longest}
+
+    def _longest_run(self) -> int:
+        """Most encoder frames that a decoder gets, or asks decoder_joint about, in one request."""
+        longest = int(self._window_limits()["max_frames"])
+        return max(longest // self.description.streaming.subsampling + 1, self.options.batch_joint_frames)
 
     def _onnx_parameters(self) -> dict[str, str | float]:
         return {"intra_op_threads": self.options.intra_op_threads, "allow_spinning": "0"}

@@ -57,6 +57,27 @@ def test_an_error_fails_its_sequence_alone_until_its_end(table):
     assert len(table) == 1
 
 
+def test_an_error_that_escapes_fails_every_sequence_it_was_about(table):
+    def break_down(steps):
+        steps[0].sequence.state.append(1)
+        raise RecursionError("too deep")
+
+    process_sequences(table, [FakeRequest("idle", start=True)], count)
+    both = [FakeRequest("a", start=True), FakeRequest("b", start=True)]
+    assert [type(result) for result in process_sequences(table, both, break_down)] == [RecursionError] * 2
+    again = process_sequences(table, [FakeRequest("a"), FakeRequest("b"), FakeRequest("idle")], count)
+    assert ["failed earlier (too deep)" in str(result) for result in again[:2]] == [True, True]
+    assert again[2] == {"count": 2}
+
+
+def test_a_number_and_its_text_are_different_ids(table):
+    process_sequences(table, [FakeRequest(5, start=True), FakeRequest("5", start=True)], count)
+    results = process_sequences(table, [FakeRequest("5"), FakeRequest(5)], count)
+    assert results == [{"count": 2}, {"count": 2}]
+    process_sequences(table, [FakeRequest("5", end=True)], count)
+    assert process_sequences(table, [FakeRequest(5)], count) == [{"count": 3}]
+
+
 def test_a_draining_server_refuses_start_and_nothing_else(tmp_path, monkeypatch):
     table = SequenceTable(list, idle_secs=60.0, admit=refuse_when_draining)
     monkeypatch.setenv("AMIRA_DRAIN_FILE", str(tmp_path / "draining"))

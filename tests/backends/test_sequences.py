@@ -94,7 +94,7 @@ def test_a_failed_sequence_accepts_only_end_and_start():
     assert pool.out == {2}
 
 
-@pytest.mark.parametrize("missing", ["", "0"])
+@pytest.mark.parametrize("missing", ["", 0])
 def test_an_id_is_required(missing):
     sequences, _, _ = table()
     with pytest.raises(SequenceError, match="correlation ID"):

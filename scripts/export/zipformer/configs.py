@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 from tritonclient.grpc import model_config_pb2 as pb
 
-from scripts.export.model_configs import ModelConfigs
+from scripts.export.model_configs import MOST_HELD_BACK_SAMPLES, ModelConfigs
 from scripts.export.triton_config import FP32, INT64, parameters, zero_state
 from scripts.export.zipformer.files import State
 
@@ -57,6 +57,14 @@ class ZipformerConfigs(ModelConfigs):
     def encoder_batch(self) -> pb.ModelConfig:
         """FEATURES -> ENCODED of a whole utterance."""
         return self._limited(super().encoder_batch())
+
+    def _window_limits(self) -> dict[str, str | float]:
+        """A request has all the windows that its chunk completes, or none; END adds the padding."""
+        mel, streaming = self.description.mel, self.description.streaming
+        chunks = -(-MOST_HELD_BACK_SAMPLES // streaming.chunk_samples)
+        samples = (2 + chunks) * streaming.chunk_samples + self.tail_padding_samples
+        longest = streaming.window_frames + samples // mel.hop_samples + streaming.chunk_frames
+        return {"min_frames": 0, "max_frames": longest}
 
     def decoder(self) -> pb.ModelConfig:
         """ENCODED -> the transcript so far."""
