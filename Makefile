@@ -48,6 +48,10 @@ demo: setup ## stream real speech through a real Triton and watch the words appe
 serve: setup ## run the server in the foreground (AMIRA_* and config files configure it)
 	@$(PY) -m scripts.serve
 
+.PHONY: gateway
+gateway: setup ## HTTP, WebSocket and a browser page at http://localhost:8080, in front of a running server
+	@$(PY) -m amira_gateway
+
 .PHONY: switch
 switch: setup ## new version into the running server, no stream dropped: REPO=folder [RECOGNISER=name]
 	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
@@ -80,6 +84,10 @@ format: setup ## let ruff format the code
 bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runtime [OUT=file.json, file_decoding.json]
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 	PYTHONPATH=backends $(PY) -m loadtest.decoding $(if $(OUT),--out $(OUT:.json=_decoding.json))
+
+.PHONY: fuzz-gateway
+fuzz-gateway: setup ## requests made up from the gateway's OpenAPI document, a real Triton behind [EXAMPLES=300]
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --timeout 3600 tests/gateway/test_conformance.py
 
 .PHONY: loadtest
 loadtest: setup ## callers at real-time pace [SHAPE=ramp] [PEAK=32] [DURATION=60] [SLO=p95=300,errors=0] [USERS="StreamUser BatchUser"]

@@ -50,7 +50,9 @@ def decode_stream(source: str | Path | BinaryIO, sample_rate: int = MODEL_SAMPLE
     if named and not Path(name).is_file():
         raise InvalidAudio(f"{name}: no such file")
     try:
-        with av.open(name if named else source) as container:
+        # What an open file says about other files, as a playlist does, is not followed: it may be anybody's upload.
+        options = {} if named else {"protocol_whitelist": "none"}
+        with av.open(name if named else source, mode="r", options=options) as container:
             if not container.streams.audio:
                 raise InvalidAudio(f"{name}: the file has no audio track")
             resampler = av.audio.resampler.AudioResampler(format="fltp", rate=sample_rate)

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource, YamlConfigSettingsSource
 
 _PREFIX = "AMIRA_"
@@ -57,6 +57,32 @@ def parse_recognisers(text: str) -> dict[str, Path]:
         if name in found or re.fullmatch(r"v\d+", name):
             raise ValueError(f"should name each recogniser once, and not as versions are named (v2); not {name!r}")
         found[name] = Path(folder)
+    return found
+
+
+def _check_rate(text: str) -> str:
+    if text and not re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", text):
+        raise ValueError("should be requests/second, /minute, /hour or /day, such as 600/minute")
+    return text
+
+
+def _check_aliases(text: str) -> str:
+    parse_aliases(text)
+    return text
+
+
+def parse_aliases(text: str) -> dict[str, str]:
+    """Return the recogniser that each further name stands for, of `name=recogniser, name=recogniser`.
+
+    Raises:
+        ValueError: it is nothing like that, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        match = re.fullmatch(r"([\w.:-]+)\s*=\s*([\w.-]+)", item)
+        if match is None or match[1] in found:
+            raise ValueError(f"should be name=recogniser, name=recogniser, each name once; not {item!r}")
+        found[match[1]] = match[2]
     return found
 
 
@@ -110,6 +136,23 @@ class Settings(BaseSettings):
     metrics_port: Port = Field(8002, description="0 takes a free port")
     shutdown_timeout_secs: float = Field(30.0, ge=0, le=3600, description="live streams may take this long to finish")
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
+
+    gateway_host: str = Field("127.0.0.1", description="address the gateway binds")
+    gateway_port: Port = Field(8080, description="0 takes a free port")
+    gateway_tls_certificate: Path | None = Field(None, description="PEM file; with it the gateway speaks HTTPS")
+    gateway_tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    gateway_api_keys: SecretStr = Field(SecretStr(""), description="keys, comma-separated; callers must send one")
+    gateway_cors_origins: str = Field("", description="web pages of these origins may call, comma-separated")
+    gateway_rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+        "", description="requests of one caller, such as 20/second or 600/minute; empty: any number"
+    )
+    gateway_max_upload_mb: float = Field(100.0, gt=0, le=10_000, description="largest recording")
+    gateway_max_audio_secs: float = Field(3600.0, gt=0, le=86_400, description="longest recording, and longest stream")
+    gateway_max_requests: int = Field(16, ge=1, le=10_000, description="recordings worked on at once")
+    gateway_max_streams: int = Field(256, ge=1, le=100_000, description="streams open at once")
+    gateway_model_aliases: Annotated[str, AfterValidator(_check_aliases)] = Field(
+        "whisper-1=default", description="further names of recognisers: name=recogniser, name=recogniser"
+    )
 
 
 def load_settings(config_dir: Path | None = None, **given: object) -> Settings:
