@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from scripts.train.augmentation import Audio, Augmenter
 from scripts.train.corpus import Corpus, Utterance
+from scripts.train.distillation import stretch
 from scripts.train.targets import Targets
+from scripts.train.teacher_frames import WIDTH, TeacherFrames
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Batch:
         piece_lengths: INT64 [B].
         characters: INT64 [B, C], labels of the character head.
         character_lengths: INT64 [B].
+        taught: FP32 [B, S, WIDTH], what the teacher heard; S is 0 without one.
+        taught_lengths: INT64 [B].
     """
 
     audio: Tensor
@@ -41,6 +46,8 @@ class Batch:
     piece_lengths: Tensor
     characters: Tensor
     character_lengths: Tensor
+    taught: Tensor
+    taught_lengths: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
@@ -53,9 +60,9 @@ class Batch:
 
 
 def pad(rows: Sequence[Audio | list[int]], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Stack rows of different length, zero-padded, with their lengths (INT64)."""
+    """Stack rows of different length, zero-padded, with their lengths (INT64); further dimensions are alike."""
     lengths = torch.tensor([len(row) for row in rows])
-    stacked = torch.zeros(len(rows), max(1, int(lengths.max())), dtype=dtype)
+    stacked = torch.zeros(len(rows), max(1, int(lengths.max())), *np.shape(rows[0])[1:], dtype=dtype)
     for target, row in zip(stacked, rows, strict=True):
         target[: len(row)] = torch.as_tensor(row, dtype=dtype)
     return stacked, lengths
@@ -64,8 +71,10 @@ def pad(rows: Sequence[Audio | list[int]], dtype: torch.dtype) -> tuple[Tensor, 
 class SpeechBatches(Dataset[Batch]):
     """Makes the batch that a `BatchRequest` describes; safe in worker processes."""
 
-    def __init__(self, corpus: Corpus, targets: Targets, augmenter: Augmenter) -> None:
-        self._corpus, self._targets, self._augmenter = corpus, targets, augmenter
+    def __init__(
+        self, corpus: Corpus, targets: Targets, augmenter: Augmenter, teacher: TeacherFrames | None = None
+    ) -> None:
+        self._corpus, self._targets, self._augmenter, self._teacher = corpus, targets, augmenter, teacher
 
     def __getitem__(self, request: BatchRequest) -> Batch:
         random = np.random.default_rng(request.seed)
@@ -75,7 +84,15 @@ class SpeechBatches(Dataset[Batch]):
             *pad(audio, torch.float32),
             *pad([self._targets.pieces(text) for text in texts], torch.int64),
             *pad([self._targets.characters(text) for text in texts], torch.int64),
+            *pad([self._taught(*item) for item in zip(request.indexes, audio, strict=True)], torch.float32),
         )
+
+    def _taught(self, index: int, audio: Audio) -> npt.NDArray[np.float32]:
+        """Frames of the teacher for an augmented utterance, whose length changes by speed only."""
+        if self._teacher is None:
+            return np.zeros((0, WIDTH), np.float32)
+        utterance = self._corpus.utterances[index]
+        return stretch(self._teacher(utterance), utterance.samples, len(audio))
 
 
 def draw_epoch(

@@ -8,20 +8,26 @@ from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
 from scripts.train.batches import Batch
+from scripts.train.distillation import DistillationSettings, Imitation
 from scripts.train.model import CHARACTER_FRAMES, AuxiliaryHeads, LayerTap
 from scripts.train.rnnt_loss import rnnt_loss
 from scripts.train.settings import LossSettings
+from scripts.train.teacher_frames import TeacherFrames
 from scripts.train.vocal_tract import VocalTractPerturbation, VocalTractSettings
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Scalars of one batch, in nats per label; `total` is their weighted sum and carries the graph."""
+    """Scalars of one batch; `total` is their weighted sum and carries the graph.
+
+    All are in nats per label but `imitation`, which is what `Imitation` returns.
+    """
 
     total: Tensor
     transducer: Tensor
     characters: Tensor
     pieces: Tensor
+    imitation: Tensor
 
 
 def _per_label(loss: Tensor, lengths: Tensor) -> Tensor:
@@ -37,12 +43,20 @@ def _ctc(logits: Tensor, labels: Tensor, frames: Tensor, lengths: Tensor, blank:
 class Objective(nn.Module):
     """Runs the model on a batch and weighs the losses by how far the training has come."""
 
-    def __init__(self, model: Any, settings: LossSettings, vocal_tract: VocalTractSettings) -> None:
+    def __init__(
+        self,
+        model: Any,
+        settings: LossSettings,
+        vocal_tract: VocalTractSettings,
+        distillation: DistillationSettings,
+        teacher: TeacherFrames | None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.blank: int = model.joint.num_classes_with_blank - 1
         self.heads = AuxiliaryHeads(model.cfg.encoder.d_model, self.blank)
-        self._settings = settings
+        self._settings, self._distillation = settings, distillation
+        self._imitation = Imitation(model.cfg.encoder.d_model, teacher) if teacher else None
         self._vocal_tract = VocalTractPerturbation(model.cfg.preprocessor.features, vocal_tract)
         self._early = LayerTap(model.encoder, settings.character_layer)
         model.joint.log_softmax = False  # logits on the CPU too: the loss normalises
@@ -70,6 +84,9 @@ class Objective(nn.Module):
             if heads_only:
                 early, late = early.detach(), late.detach()
             character_logits, piece_logits = self.heads.characters_of(early), self.heads.pieces(late)
+            imitation = late.new_zeros(())
+            if self._imitation:
+                imitation = self._imitation(late, frames, batch.taught, batch.taught_lengths)
         frames = frames.to(torch.int64)
         loss = rnnt_loss(
             logits, batch.pieces, frames, batch.piece_lengths, blank=self.blank, fastemit=self._settings.fastemit
@@ -80,5 +97,7 @@ class Objective(nn.Module):
         )
         pieces = _ctc(piece_logits, batch.pieces, frames, batch.piece_lengths, blank=self.blank)
         weights = self.weights(progress)
+        first, last = self._distillation.weight
         total = weights[0] * transducer + weights[1] * characters + weights[2] * pieces
-        return LossTerms(total, transducer.detach(), characters.detach(), pieces.detach())
+        total = total + (first + (last - first) * progress) * imitation
+        return LossTerms(total, transducer.detach(), characters.detach(), pieces.detach(), imitation.detach())

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from scripts.train.augmentation import AugmentationSettings
+from scripts.train.distillation import DistillationSettings
 from scripts.train.vocal_tract import VocalTractSettings
 
 
@@ -62,6 +63,7 @@ class TrainSettings:
     data: DataSettings = field(default_factory=DataSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     vocal_tract: VocalTractSettings = field(default_factory=VocalTractSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
     evaluate_minutes: float = 10.0
     vocabulary: int = 128
 

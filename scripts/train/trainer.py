@@ -23,6 +23,7 @@ from scripts.train.schedule import TrainingClock, augmentation_strength, learnin
 from scripts.train.settings import TrainSettings
 from scripts.train.subsampling import accelerate_subsampling
 from scripts.train.targets import Targets
+from scripts.train.teacher_frames import TeacherFrames
 from scripts.train.workers import Worker
 
 LOG_STEPS = 20
@@ -41,7 +42,9 @@ class Trainer:
         self, model: Any, packed: Path, folder: Path, settings: TrainSettings, worker: Worker, *, budget_seconds: float
     ) -> None:
         self._folder, self._settings, self._worker = folder, settings, worker
-        self._objective = Objective(model, settings.loss, settings.vocal_tract).to(worker.device)
+        self._teacher = TeacherFrames(packed) if settings.distillation.wanted else None
+        objective = Objective(model, settings.loss, settings.vocal_tract, settings.distillation, self._teacher)
+        self._objective = objective.to(worker.device)
         if worker.device.type == "cpu":
             accelerate_subsampling(model.encoder)
         self._objective.train()
@@ -130,7 +133,7 @@ class Trainer:
             return self._train.audio(int(random.integers(len(self._train))))
 
         augmenter = Augmenter(self._settings.augmentation, other_speech)
-        dataset = SpeechBatches(self._train, Targets(self._objective.model.tokenizer), augmenter)
+        dataset = SpeechBatches(self._train, Targets(self._objective.model.tokenizer), augmenter, self._teacher)
         requests: Any = self._requests()  # a generator serves as a sampler of batch descriptions
         loader = iter(DataLoader(dataset, batch_size=None, sampler=requests, num_workers=self._settings.data.workers))
         while True:
@@ -168,12 +171,13 @@ class Trainer:
         speed = (self._heard_seconds - heard) / max(1e-9, self._clock.active_seconds - active)
         self._reported = self._heard_seconds, self._clock.active_seconds
         log.info(
-            "step %d  transducer %.3f  characters %.3f  pieces %.3f  norm %.2f  lr %.2e  heard %.1f h  %.0f audio s/s"
-            "  %.1f min left",
+            "step %d  transducer %.3f  characters %.3f  pieces %.3f  imitation %.3f  norm %.2f  lr %.2e  heard %.1f h"
+            "  %.0f audio s/s  %.1f min left",
             self._step,
             terms.transducer,
             terms.characters,
             terms.pieces,
+            terms.imitation,
             norm,
             self._optimizer.param_groups[0]["lr"],
             self._heard_seconds / 3600,

@@ -4,6 +4,7 @@
 
 import copy
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -14,10 +15,12 @@ pytest.importorskip("nemo.collections.asr")
 
 from scripts.release.training_runs import read_runs
 from scripts.train import __main__ as command
-from scripts.train.corpus import ShardWriter
+from scripts.train import trainer
+from scripts.train.corpus import ShardWriter, read_index
 from scripts.train.model import restore_model
 from scripts.train.settings import load
 from scripts.train.subsampling import FastSubsampling, accelerate_subsampling
+from scripts.train.teacher_frames import SUFFIX, WIDTH, frames_in
 
 TINY = [
     "model.encoder.n_layers=2",
@@ -63,8 +66,8 @@ def packed(tmp_path_factory):
     return folder
 
 
-def train(monkeypatch, packed, work, *options):
-    arguments = ["train", "--packed", str(packed), "--work", str(work), *options, "--set", *TINY]
+def train(monkeypatch, packed, work, *options, overrides=()):
+    arguments = ["train", "--packed", str(packed), "--work", str(work), *options, "--set", *TINY, *overrides]
     monkeypatch.setattr(sys, "argv", arguments)
     command.main()
     return (work / "log.txt").read_text()
@@ -116,6 +119,22 @@ def check_fast_subsampling(encoder):
     torch.testing.assert_close(our_out, their_out, rtol=1e-4, atol=1e-4)
     for our_grad, their_grad in zip(our_grads, their_grads, strict=True):
         torch.testing.assert_close(our_grad, their_grad, rtol=1e-3, atol=1e-3 * their_grad.abs().max().item())
+
+
+def test_distillation_needs_the_teacher(monkeypatch, packed, tmp_path):
+    options = ["train.distillation.weight=[4,4]"]
+    with pytest.raises(FileNotFoundError, match=r"run `python -m scripts\.train\.teacher`"):
+        train(monkeypatch, packed, tmp_path / "without", "--minutes", "0.01", overrides=options)
+    shutil.copytree(packed, tmp_path / "packed")
+    frames = sum(frames_in(utterance.samples) for utterance in read_index(packed))
+    random = np.random.default_rng(1)
+    taught = random.standard_normal(WIDTH) + 0.1 * random.standard_normal((frames, WIDTH))
+    (tmp_path / "packed" / f"lj-00{SUFFIX}").write_bytes(taught.astype(np.float16).tobytes())
+    monkeypatch.setattr(trainer, "LOG_STEPS", 1)
+    log = train(monkeypatch, tmp_path / "packed", tmp_path / "with", "--minutes", "0.02", overrides=options)
+    errors = [float(error) for error in re.findall(r"imitation ([\d.]+)", log)]
+    assert errors
+    assert all(0 < error < 3 for error in errors)
 
 
 def test_unknown_subsampling_is_refused():
