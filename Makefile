@@ -212,6 +212,12 @@ train: setup-nemo ## train the default model, or go on where it stopped [MINUTES
 lock: setup ## resolve the pinned requirements anew
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra backends --extra lm -c requirements/dev.txt \
+	    pyproject.toml -o requirements/image.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra engine-builder -c requirements/dev.txt \
+	    -c requirements/import.txt pyproject.toml -o requirements/engine-builder.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra deploy -c requirements/dev.txt pyproject.toml \
+	    -o requirements/deploy.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra baselines -c requirements/dev.txt pyproject.toml \
 	    -o requirements/baselines.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra import -c requirements/dev.txt pyproject.toml \
