@@ -99,6 +99,10 @@ soak: setup ## callers for hours, resumable; memory and handles of every process
 	$(PY) -m loadtest.run --resume --out work/soak --every 30 --peak $(or $(PEAK),32) --seconds $(or $(DURATION),14400) \
 	    --slo $(or $(SLO),errors=0)
 
+.PHONY: chaos
+chaos: setup ## faults on real servers, lines and clients, and what streams lost by them [STREAMS=50] [OUT=file.json]
+	$(PY) -m loadtest.chaos --streams $(or $(STREAMS),50) $(if $(OUT),--out $(OUT))
+
 .PHONY: capacity
 capacity: setup ## the most streams at real time on this machine [OUT=file.json]
 	$(PY) -m loadtest.capacity $(if $(OUT),--out $(OUT))

@@ -1,0 +1,1 @@
+"""Faults made on purpose, on real processes and real connections, and what they do to the streams of callers."""

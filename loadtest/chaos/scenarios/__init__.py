@@ -1,0 +1,34 @@
+"""The scenarios, in the order in which they are played."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from loadtest.chaos.scenarios import clients, limits, lines, processes
+from loadtest.chaos.stage import Outcome, Stage
+
+Play = Callable[[Stage], Awaitable[Outcome]]
+
+_ALL: tuple[Play, ...] = (
+    processes.undisturbed,
+    processes.server_killed,
+    processes.server_killed_again,
+    processes.preprocessor_killed,
+    processes.encoder_killed,
+    processes.decoder_killed,
+    processes.decoder_joint_killed,
+    processes.server_frozen,
+    processes.encoder_frozen,
+    lines.connection_cut,
+    lines.connection_slow,
+    lines.connection_narrow,
+    lines.connection_silent,
+    lines.connection_damaged,
+    clients.client_frozen,
+    clients.clients_cut_off,
+    limits.places_exhausted,
+    limits.shared_memory_full,
+    limits.streams_abandoned,
+)
+
+SCENARIOS: dict[str, Play] = {play.__name__.replace("_", " "): play for play in _ALL}

@@ -1,0 +1,78 @@
+"""Faults of the callers' side."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from amira_asr import Settings
+from amira_asr.audio import Float32
+from loadtest.chaos.callers import Call, Callers
+from loadtest.chaos.raw_calls import cut_off
+from loadtest.chaos.stage import DEADLINE_SECS, Outcome, Stage
+
+# Longer than the server waits for a silent stream.
+_FROZEN_SECS = 9.0
+_SPOKEN_SECS = 6.0
+_CUTTING_SECS = 8.0
+_CHUNK = 8960
+
+
+async def client_frozen(stage: Stage) -> Outcome:
+    """SIGSTOP to the client's process for longer than the server keeps a silent stream."""
+    outcome = Outcome("client frozen", before=stage.baseline)
+    began = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    settings = Settings(triton_endpoint=stage.site.endpoint, inference_timeout_secs=DEADLINE_SECS)
+    process = context.Process(
+        target=_call_and_send, args=(sending, settings, stage.recordings, stage.streams, stage.speed), daemon=True
+    )
+    process.start()
+    sending.close()
+    try:
+        await asyncio.to_thread(receiving.recv)  # they begin to speak
+        await asyncio.sleep(_SPOKEN_SECS / stage.speed)
+        fault_at = time.monotonic()
+        os.kill(process.pid or 0, signal.SIGSTOP)
+        await asyncio.sleep(_FROZEN_SECS)
+        os.kill(process.pid or 0, signal.SIGCONT)
+        calls: list[Call] = await asyncio.to_thread(receiving.recv)
+    finally:
+        process.kill()
+        process.join()
+    outcome.note_calls(calls, stage.expected, fault_at)
+    await stage.conclude(outcome, stage.site)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _call_and_send(
+    pipe: Connection, settings: Settings, recordings: Sequence[Float32], count: int, speed: float
+) -> None:
+    """Run callers in a process of their own."""
+
+    async def run() -> list[Call]:
+        async with Callers(settings, recordings, count, speed=speed) as callers:
+            pipe.send(None)
+            return await callers.finished()
+
+    pipe.send(asyncio.run(run()))
+
+
+async def clients_cut_off(stage: Stage) -> Outcome:
+    """Other clients cancel their gRPC streams while requests are being answered, all the time."""
+    chunk, seconds = stage.recordings[0][:_CHUNK], _CUTTING_SECS / stage.speed
+    await cut_off(stage.site.endpoint, chunk, seconds)  # memory is what so many at once need
+    before, crashes = await stage.site.footprint(), stage.site.restarts
+
+    async def cut(_callers: Callers) -> str:
+        count = await cut_off(stage.site.endpoint, chunk, seconds)
+        return f"{count} streams cancelled, {stage.site.restarts - crashes} crashes"
+
+    return await stage.disturbed("clients cut off", cut, before=before)

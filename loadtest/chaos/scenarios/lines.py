@@ -1,0 +1,75 @@
+"""Faults of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from loadtest.chaos.fault_proxy import GOOD_LINE, FaultProxy, Line
+from loadtest.chaos.stage import Outcome, Stage
+
+# 16 kHz, FP32.
+_AUDIO_BYTES_PER_SEC = 64_000
+
+
+async def _on_line(stage: Stage, name: str, fault: Callable[[FaultProxy], Awaitable[str | None]]) -> Outcome:
+    host, port = stage.site.endpoint.split(":")
+    async with FaultProxy(host, int(port)) as proxy:
+        return await stage.disturbed(name, lambda _callers: fault(proxy), endpoint=proxy.endpoint)
+
+
+async def connection_cut(stage: Stage) -> Outcome:
+    """TCP resets, three times, a second apart."""
+
+    async def cut(proxy: FaultProxy) -> str:
+        count = 0
+        for _ in range(3):
+            count += proxy.cut()
+            await asyncio.sleep(1)
+        return f"{count} connections cut"
+
+    return await _on_line(stage, "connection cut", cut)
+
+
+async def connection_slow(stage: Stage) -> Outcome:
+    """300 ms more in each direction, for the rest of the streams."""
+
+    async def delay(proxy: FaultProxy) -> None:
+        proxy.line = Line(delay_secs=0.3)
+
+    return await _on_line(stage, "connection slow", delay)
+
+
+async def connection_narrow(stage: Stage) -> Outcome:
+    """Half of the bytes a second that the audio needs, for 5 s."""
+
+    async def throttle(proxy: FaultProxy) -> None:
+        proxy.line = Line(bytes_per_sec=0.5 * _AUDIO_BYTES_PER_SEC * stage.streams * stage.speed)
+        await asyncio.sleep(5)
+        proxy.line = GOOD_LINE
+
+    return await _on_line(stage, "connection narrow", throttle)
+
+
+async def connection_silent(stage: Stage) -> Outcome:
+    """Nothing arrives for 3 s, then the connection breaks."""
+
+    async def silence(proxy: FaultProxy) -> None:
+        proxy.line = Line(silent=True)
+        await asyncio.sleep(3)
+        proxy.cut()
+        proxy.line = GOOD_LINE
+
+    return await _on_line(stage, "connection silent", silence)
+
+
+async def connection_damaged(stage: Stage) -> Outcome:
+    """Single bits arrive wrong, about one a second, for 3 s."""
+
+    async def damage(proxy: FaultProxy) -> str:
+        proxy.line = Line(damage=16_384 / (_AUDIO_BYTES_PER_SEC * stage.streams * stage.speed))
+        await asyncio.sleep(3)
+        proxy.line = GOOD_LINE
+        return f"{proxy.damaged} bits turned over"
+
+    return await _on_line(stage, "connection damaged", damage)

@@ -1,0 +1,171 @@
+"""What every scenario needs: the server, what callers say, and what was heard of it in peace."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amira_asr import Final, Settings
+from amira_asr.audio import Float32
+from loadtest.chaos.callers import Call, Callers
+from loadtest.chaos.comparison import Difference, compare, identical
+from loadtest.chaos.site import Footprint, Site
+
+# A deadline that a busy machine keeps; faults are noticed by broken connections long before.
+DEADLINE_SECS = 30.0
+# Memory and handles that a server may hold more after a scenario: allocators and gRPC keep what they once needed.
+ALLOWED_MB = 64.0
+ALLOWED_HANDLES = 64
+
+
+@dataclass
+class Outcome:
+    """What a scenario did to its streams.
+
+    Attributes:
+        scenario: its name.
+        streams: callers.
+        identical: streams with the tokens and times of an undisturbed run.
+        difference: words lost, doubled and changed in streams that ended well.
+        failed: streams that ended with an error, by error.
+        recovery_secs: from the fault to the next news, of each stream that was speaking.
+        before, after: what the server held.
+        restarts: of the server.
+        seconds: the whole scenario took.
+        note: what else there is to say.
+        problems: what must not be; empty when all is well.
+    """
+
+    scenario: str
+    streams: int = 0
+    identical: int = 0
+    difference: Difference = field(default_factory=Difference)
+    failed: dict[str, int] = field(default_factory=dict)
+    recovery_secs: list[float] = field(default_factory=list)
+    before: Footprint | None = None
+    after: Footprint | None = None
+    restarts: int = 0
+    seconds: float = 0.0
+    note: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def recovery_median(self) -> float | None:
+        """Of the streams, seconds."""
+        return statistics.median(self.recovery_secs) if self.recovery_secs else None
+
+    def judge(self) -> None:
+        """Add what must not be: words that differ, streams that failed, what the server did not give back."""
+        found = self.problems
+        different = self.streams - self.identical - sum(self.failed.values())
+        if different:
+            found.append(f"{different} streams differ")
+        found += [f"{count} streams failed: {reason}" for reason, count in self.failed.items()]
+        if self.before is not None and self.after is not None:
+            if self.after.live_streams:
+                found.append(f"{self.after.live_streams} streams still hold a place")
+            if self.after.private_mb - self.before.private_mb > ALLOWED_MB:
+                found.append(f"memory grew from {self.before.private_mb:.0f} to {self.after.private_mb:.0f} MB")
+            if self.after.handles - self.before.handles > ALLOWED_HANDLES:
+                found.append(f"handles grew from {self.before.handles} to {self.after.handles}")
+
+    def figures(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values = asdict(self)
+        recovery = values.pop("recovery_secs")
+        values["recovery_median_secs"] = None if not recovery else round(statistics.median(recovery), 2)
+        values["recovery_longest_secs"] = None if not recovery else round(max(recovery), 2)
+        values["seconds"] = round(self.seconds, 1)
+        return values
+
+    def note_calls(self, calls: Sequence[Call], expected: Sequence[Final], fault_at: float | None) -> None:
+        """Add streams that are over."""
+        for call in calls:
+            self.streams += 1
+            if call.final is None:
+                reason = str(call.error) if call.error is not None else "no end"
+                kind = f"{type(call.error).__name__}: {reason}"[:200]
+                self.failed[kind] = self.failed.get(kind, 0) + 1
+                continue
+            wanted = expected[call.recording]
+            self.identical += identical(wanted, call.final)
+            self.difference += compare(wanted.text.split(), call.final.text.split())
+            if fault_at is not None and call.answers[0][0] < fault_at < call.answers[-1][0]:
+                self.recovery_secs.append(next(at for at, _ in call.answers if at > fault_at) - fault_at)
+
+
+@dataclass
+class Stage:
+    """Where scenarios play.
+
+    Attributes:
+        folder: for files of servers.
+        site: the server that scenarios share.
+        recordings: what callers say, [samples] float32 each.
+        expected: what the undisturbed server heard of each of them.
+        streams: callers of a scenario.
+        speed: of their speech.
+        baseline: what the shared server holds after as many streams as a scenario has.
+    """
+
+    folder: Path
+    site: Site
+    recordings: Sequence[Float32]
+    expected: Sequence[Final]
+    streams: int
+    speed: float
+    baseline: Footprint | None = None
+
+    async def warm_up(self, site: Site) -> Footprint:
+        """Let as many streams as a scenario has be heard, at full speed; return what the server holds then."""
+        settings = Settings(triton_endpoint=site.endpoint, inference_timeout_secs=DEADLINE_SECS)
+        async with Callers(settings, self.recordings, self.streams, speed=50) as callers:
+            await callers.finished()
+        return await site.footprint()
+
+    async def disturbed(
+        self,
+        name: str,
+        fault: Callable[[Callers], Awaitable[str | None]],
+        *,
+        site: Site | None = None,
+        endpoint: str = "",
+        after_share: float = 0.3,
+        before: Footprint | None = None,
+        deadline_secs: float = DEADLINE_SECS,
+    ) -> Outcome:
+        """Let callers speak, do something to them meanwhile, and see what they heard in the end.
+
+        Args:
+            name: of the scenario.
+            fault: what to do; returns a note for the report, if any.
+            site: the server, if it is another than the shared one.
+            endpoint: where callers connect, if it is not the server itself.
+            before: what the server held; None for the baseline of the shared one, or to find out.
+            after_share: of the audio has been answered when the fault begins.
+            deadline_secs: of the clients.
+        """
+        site = site or self.site
+        before = before or (self.baseline if site is self.site else None) or await self.warm_up(site)
+        outcome = Outcome(name, before=before)
+        began, restarts = time.monotonic(), site.restarts
+        settings = Settings(triton_endpoint=endpoint or site.endpoint, inference_timeout_secs=deadline_secs)
+        async with Callers(settings, self.recordings, self.streams, speed=self.speed) as callers:
+            await callers.heard(after_share)
+            fault_at = time.monotonic()
+            outcome.note = await fault(callers) or ""
+            outcome.note_calls(await callers.finished(), self.expected, fault_at)
+        await self.conclude(outcome, site)
+        outcome.restarts = site.restarts - restarts
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    async def conclude(self, outcome: Outcome, site: Site) -> None:
+        """Look at what the server still holds when all streams are over, and judge."""
+        await site.ready()
+        outcome.after = await site.footprint()
+        outcome.judge()
