@@ -22,6 +22,7 @@ from amira_asr.settings import (
     render_settings,
 )
 from scripts.serving.installation import TritonMissingError
+from scripts.serving.limits import Limits
 from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
@@ -50,6 +51,13 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         source_language_model=settings.source_language_model,
         lm_weight=settings.lm_weight,
         model_names=tuple((old, new) for old, new in names.items() if old != new),
+        limits=Limits(
+            max_concurrent_batches=settings.max_concurrent_batches,
+            max_stream_secs=settings.max_stream_secs,
+            max_streams_per_client=settings.max_streams_per_client,
+            rate_limit=settings.rate_limit or None,
+            max_parameter_bytes=settings.max_parameter_bytes,
+        ),
         copy_files=settings.model_control == "explicit",
     )
 

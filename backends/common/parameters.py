@@ -53,6 +53,14 @@ class ModelConfig:
             )
         return number
 
+    def optional_integer(self, key: str, minimum: int = 0) -> int | None:
+        """Return as `integer`; None when the parameter is missing or empty."""
+        return self.integer(key, minimum) if self.optional_text(key) else None
+
+    def optional_number(self, key: str, minimum: float = 0.0) -> float | None:
+        """Return as `number`; None when the parameter is missing or empty."""
+        return self.number(key, minimum) if self.optional_text(key) else None
+
     def number(self, key: str, minimum: float = 0.0) -> float:
         """Return a real parameter >= minimum. Raises ValueError otherwise."""
         value = self.text(key)

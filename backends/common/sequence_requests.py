@@ -31,6 +31,7 @@ def process_sequences(
     table: SequenceTable[StateT],
     requests: list[Request],
     process: Callable[[list[Step[StateT]]], list[Outputs | Exception]],
+    admit: Callable[[Request], None] | None = None,
 ) -> list[Outputs | Exception]:
     """Find the sequence of each request, process all of them together, and free what has ended.
 
@@ -38,6 +39,7 @@ def process_sequences(
         table: the owner of the sequences.
         requests: of different sequences, as Triton's `oldest` strategy gives them.
         process: returns, in order, the outputs of each step or the error that fails its sequence.
+        admit: asked about every START, before anything of a live sequence of that ID is lost; raises to refuse it.
 
     Returns:
         Outputs or error of each request, in order.
@@ -48,6 +50,8 @@ def process_sequences(
     steps: list[Step[StateT]] = []
     for index, request in enumerate(requests):
         try:
+            if request.start and admit is not None:
+                admit(request)
             sequence = table.enter(request.sequence_id, start=request.start, end=request.end)
         except ValueError as error:
             results[index] = error
@@ -58,9 +62,9 @@ def process_sequences(
         results[index] = result
         if isinstance(result, Exception):
             table.fail(requests[index].sequence_id, str(result))
-    for request in requests:
-        if request.end:
-            table.end(request.sequence_id)
+    for index in entered:
+        if requests[index].end:
+            table.end(requests[index].sequence_id)
     return results
 
 

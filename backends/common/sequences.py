@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,6 +24,10 @@ SequenceId = str | int
 
 class SequenceError(ValueError):
     """A request that breaks the sequence contract. The text goes to the client as it is."""
+
+
+class ServerBusy(SequenceError):
+    """Not now: the same request may succeed later, or on another server. Its status is UNAVAILABLE."""
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class SequenceTable(Generic[StateT]):
         *,
         idle_secs: float,
         capacity: int | None = None,
-        admit: Callable[[], None] | None = None,
+        exempt_id: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty table.
@@ -63,19 +67,22 @@ class SequenceTable(Generic[StateT]):
             free: releases what the state holds (cache slots); called exactly once for each created state.
             idle_secs: a sequence unused for longer than this is freed.
             capacity: most sequences at once; None for no limit.
-            admit: asked before every START; raises SequenceError to refuse it.
+            exempt_id: the ID that capacity does not count for.
             clock: monotonic seconds; replaced in tests.
         """
         self._create = create
         self._free = free
         self._idle_secs = idle_secs
         self._capacity = capacity
-        self._admit = admit
+        self._exempt_id = exempt_id
         self._clock = clock
         self._live: OrderedDict[SequenceId, Sequence[StateT]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __iter__(self) -> Iterator[Sequence[StateT]]:
+        return iter(self._live.values())
 
     def enter(self, sequence_id: SequenceId, *, start: bool, end: bool) -> Sequence[StateT]:
         """Return the sequence a request belongs to, creating it on START.
@@ -83,7 +90,8 @@ class SequenceTable(Generic[StateT]):
         The caller asks for `sequence.failure` only on END; for any other request a failed sequence raises.
 
         Raises:
-            SequenceError: no ID; START refused or beyond capacity; no such sequence; the sequence failed earlier.
+            ServerBusy: START beyond capacity.
+            SequenceError: no ID; no such sequence; the sequence failed earlier.
         """
         if sequence_id in ("", 0):
             raise SequenceError("correlation ID: none given; streaming requests need a non-empty, non-zero ID")
@@ -129,13 +137,9 @@ class SequenceTable(Generic[StateT]):
         return expired
 
     def _start(self, sequence_id: SequenceId) -> Sequence[StateT]:
-        if self._admit is not None:
-            self._admit()
         self.end(sequence_id)
-        if self._capacity is not None and len(self._live) >= self._capacity:
-            raise SequenceError(
-                f"server full: {len(self._live)} of {self._capacity} streams are in use; try again later"
-            )
+        if self._capacity is not None and len(self._live) >= self._capacity and sequence_id != self._exempt_id:
+            raise ServerBusy(f"server full: {len(self._live)} of {self._capacity} streams are in use; try again later")
         sequence = Sequence(sequence_id, self._create(), self._clock())
         self._live[sequence_id] = sequence
         return sequence

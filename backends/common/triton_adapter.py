@@ -12,7 +12,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from common.error_text import for_client
-from common.sequences import SequenceId
+from common.sequences import SequenceId, ServerBusy
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -34,9 +34,13 @@ class Request:
         array: npt.NDArray[Any] = tensor.as_numpy()
         return array
 
-    def parameters(self) -> dict[str, str | int | bool]:
-        """Return the request parameters set by the client."""
+    def parameters(self, max_bytes: int | None = None) -> dict[str, str | int | bool]:
+        """Return the request parameters set by the client. Raises ValueError when their JSON text is too long."""
         text: str = self.triton.parameters()
+        if max_bytes is not None and len(text) > max_bytes:
+            raise ValueError(
+                f"request parameters have {len(text)} bytes; allowed: up to {max_bytes} (max_parameter_bytes)"
+            )
         parameters: dict[str, str | int | bool] = json.loads(text) if text else {}
         return parameters
 
@@ -74,7 +78,9 @@ def respond(triton_requests: list[Any], process: Callable[[list[Request]], list[
 def _response(result: Outputs | Exception) -> Any:
     if isinstance(result, Exception):
         # ValueError is the caller's fault and already says what to do; anything else is named as what it is.
-        if isinstance(result, ValueError):
+        if isinstance(result, ServerBusy):
+            error = pb_utils.TritonError(for_client(str(result)), pb_utils.TritonError.UNAVAILABLE)
+        elif isinstance(result, ValueError):
             error = pb_utils.TritonError(for_client(str(result)), pb_utils.TritonError.INVALID_ARG)
         else:
             text = for_client(f"{type(result).__name__}: {result}")

@@ -16,19 +16,24 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from common.draining import refuse_when_draining
+from common.admission import Admission
+from common.client_key import client_key
+from common.launcher import Launcher
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.speech_metrics import SpeechMetrics
 from common.triton_adapter import Outputs, Request, respond
 from common.utterance_metrics import UtteranceMetrics
+from common.utterance_places import UtterancePlaces
 from log_mel.audio import check_audio, check_length, check_sample_rate
 from log_mel.front_end import Chunk, FrontEnd, Window
 from log_mel.kaldi import KaldiFrontEnd
 from log_mel.mel import LogMel
+from log_mel.stream import Stream
+from log_mel.stream_limits import StreamLimits
 from log_mel.streaming import StreamingLogMel, WindowGeometry
-from log_mel.vad_gate import GateOptions, SpeechGate, Stream
+from log_mel.vad_gate import GateOptions, SpeechGate
 
 
 class TritonPythonModel:
@@ -39,6 +44,9 @@ class TritonPythonModel:
         config = ModelConfig(args["model_config"])
         self._sample_rate = config.integer("sample_rate", 1)
         mode = config.text("mode", ("streaming", "batch", "kaldi_streaming", "kaldi_batch"))
+        self._launcher = Launcher.find()
+        self._admission = Admission.configured(config, self._launcher)
+        self._max_parameter_bytes = config.optional_integer("max_parameter_bytes", 1)
         transform: LogMel | KaldiFrontEnd
         if mode.startswith("kaldi"):
             transform = KaldiFrontEnd.configured(config)
@@ -47,6 +55,7 @@ class TritonPythonModel:
         if mode.endswith("batch"):
             self._utterance = transform.utterance
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
+            self._places = self._configured_places(config)
             self._accepted = UtteranceMetrics(config.model_name, "accepted")
             self._process = self._process_utterances
             return
@@ -61,8 +70,9 @@ class TritonPythonModel:
             lambda: Stream(self._streaming.new_state()),
             idle_secs=config.idle_secs,
             capacity=config.integer("max_concurrent_streams", 1),
-            admit=refuse_when_draining,
+            exempt_id=self._launcher.probe_id,
         )
+        self._limits = StreamLimits.configured(config)
         # Kept beside its metric: a metric whose family is gone raises.
         self._live_family = pb_utils.MetricFamily(
             name="amira_streams_live",
@@ -81,8 +91,8 @@ class TritonPythonModel:
         results: list[Outputs | Exception] = []
         for request in requests:
             try:
-                refuse_when_draining()
-                parameters = request.parameters()
+                parameters = request.parameters(self._max_parameter_bytes)
+                self._admission.admit(client_key(parameters), sequence_id=request.sequence_id)
                 check_sample_rate(parameters, self._sample_rate)
                 GateOptions.refuse(parameters, "is for streams; whole utterances have no gate")
                 audio = check_audio(request.array("AUDIO"))
@@ -91,6 +101,8 @@ class TritonPythonModel:
                         f"AUDIO has {len(audio)} samples; allowed: 1 to {self._max_samples} "
                         f"({self._max_samples / self._sample_rate:g} s); split longer audio at silence"
                     )
+                if self._places is not None and not self._launcher.is_probe(request.sequence_id):
+                    self._places.enter()
                 features = self._utterance(audio)
                 results.append(_outputs(Window(features, len(features))))
             except ValueError as error:
@@ -98,21 +110,35 @@ class TritonPythonModel:
         self._accepted.count(results, errors=False)
         return results
 
+    def _configured_places(self, config: ModelConfig) -> UtterancePlaces | None:
+        """Return the places of the pipeline; None where no launcher has staged a limit."""
+        pipeline = config.optional_text("pipeline")
+        if self._launcher.folder is None or pipeline is None:
+            return None
+        return UtterancePlaces(self._launcher.folder / pipeline, config.integer("max_concurrent_batches", 1))
+
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
         before = len(self._sequences)
-        results = process_sequences(self._sequences, requests, self._windows)
+        results = process_sequences(self._sequences, requests, self._windows, self._admit)
         if len(self._sequences) != before:  # each set is a round trip to the server process
             self._live.set(len(self._sequences))
         return results
 
+    def _admit(self, request: Request) -> None:
+        """Raise ServerBusy when a stream may not start, ValueError when it does not say properly who starts it."""
+        client = client_key(request.parameters(self._max_parameter_bytes))
+        self._admission.admit(client, sequence_id=request.sequence_id)
+        self._limits.check_client(client, request.sequence_id, self._sequences)
+
     def _windows(self, steps: list[Step[Stream[Any]]]) -> list[Outputs | Exception]:
         results: list[Outputs | Exception] = [_outputs(self._streaming.empty_window())] * len(steps)
         chunks: dict[int, Chunk[Any]] = {}
+        overload = self._launcher.overload()
         for index, step in enumerate(steps):
             if step.releases:
                 continue
             try:
-                chunks[index] = self._check(step)
+                chunks[index] = self._check(step, overload)
             except ValueError as error:
                 results[index] = error
         self._silence(steps, chunks)
@@ -121,17 +147,19 @@ class TritonPythonModel:
                 results[index] = _outputs(window)
         return results
 
-    def _check(self, step: Step[Stream[Any]]) -> Chunk[Any]:
+    def _check(self, step: Step[Stream[Any]], overload: str | None) -> Chunk[Any]:
         """Return the audio of one request. Raises ValueError when it may not have that."""
         request, stream = step.request, step.sequence.state
-        parameters = request.parameters()
+        parameters = request.parameters(self._max_parameter_bytes)
         check_sample_rate(parameters, self._sample_rate)
         if request.start:
+            stream.client = client_key(parameters)
             stream.gate = self._gate.requested(parameters)
         else:
             GateOptions.refuse(parameters, "comes too late; allowed only with START")
         audio = check_audio(request.array("AUDIO"))
         check_length(len(audio), self._chunk_samples, end=request.end)
+        self._limits.receive(stream, len(audio), overload)
         return Chunk(stream.features, audio, request.end)
 
     def _silence(self, steps: list[Step[Stream[Any]]], chunks: dict[int, Chunk[Any]]) -> None:

@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from common.request_parameters import boolean, number
 from common.speech_detector import SAMPLE_RATE, WINDOW_SAMPLES, DetectorState, Float32, SpeechDetector
-
-StateT = TypeVar("StateT")
 
 # Held back at least: 320 ms to keep before speech, and a window that is not whole yet.
 LOOK_AHEAD_SAMPLES = 11 * WINDOW_SAMPLES
@@ -114,14 +111,6 @@ class GateState:
         released: Float32 = np.where(self.kept[:samples], self.held[:samples], np.float32(0))
         self.held, self.kept = self.held[samples:], self.kept[samples:]
         return released
-
-
-@dataclass
-class Stream(Generic[StateT]):
-    """What the front end keeps for a stream, and its gate; None for a stream without one."""
-
-    features: StateT
-    gate: GateState | None = None
 
 
 class SpeechGate:

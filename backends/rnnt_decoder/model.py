@@ -12,11 +12,13 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common.input_checks import InputChecks
+from common.launcher import Launcher
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.triton_adapter import Outputs, Request, respond
 from common.utterance_metrics import UtteranceMetrics
+from common.utterance_places import AnsweredCount
 from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.joint_client import JointModel
 from rnnt_decoder.stream import Stream
@@ -40,6 +42,10 @@ class TritonPythonModel:
             self._process = self._process_chunks
         else:
             self._answered = UtteranceMetrics(config.model_name, "answered")
+            self._launcher = Launcher.find()
+            pipeline = config.optional_text("pipeline")
+            folder = self._launcher.folder
+            self._places = AnsweredCount(folder / pipeline) if folder is not None and pipeline is not None else None
             self._process = self._process_utterances
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -49,6 +55,8 @@ class TritonPythonModel:
     def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
         results = self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
         self._answered.count(results, errors=True)
+        if self._places is not None:
+            self._places.add(sum(not self._launcher.is_probe(request.sequence_id) for request in requests))
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from common.client_key import is_client_key
 from rnnt_decoder.boosting import PhraseBoost
 from rnnt_decoder.endpoints import NO_ENDPOINTS, EndpointRules
 from rnnt_decoder.fusion import Fusion, FusionModel
@@ -62,7 +63,7 @@ class OptionsReader:
     | endpoint_length_ms | int | 1,000 to 600,000, or 0 for never | 20,000 |
     | finalize (any chunk) | bool | | false |
 
-    `sample_rate` and names that start with `vad_` are the preprocessor's. Numbers may be sent as text.
+    `sample_rate`, `x-amira-client` and names that start with `vad_` are the preprocessor's. Numbers may be text.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class OptionsReader:
 
 
 def _of_the_preprocessor(name: str) -> bool:
-    return name == "sample_rate" or name.startswith("vad_")
+    return name == "sample_rate" or name.startswith("vad_") or is_client_key(name)
 
 
 class _Values:

@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.draining import refuse_when_draining
+from common.admission import Admission
+from common.client_key import client_key
+from common.launcher import Launcher
 from common.parameters import ModelConfig
 from common.speech_detector import SAMPLE_RATE, DetectorState, Float32, SpeechDetector
 from common.speech_metrics import SpeechMetrics
@@ -26,6 +28,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the graph."""
         config = ModelConfig(args["model_config"])
+        self._max_parameter_bytes = config.optional_integer("max_parameter_bytes", 1)
+        self._admission = Admission.configured(config, Launcher.find())
         self._max_samples = round(config.number("max_vad_audio_secs") * SAMPLE_RATE)
         self._detector = SpeechDetector(Path(args["model_repository"]) / args["model_version"] / "model.onnx")
         self._metrics = SpeechMetrics(config.model_name)
@@ -57,8 +61,8 @@ class TritonPythonModel:
 
     def _accept(self, request: Request) -> tuple[Float32, SegmentOptions]:
         """Check one request. Raises ValueError."""
-        refuse_when_draining()
-        parameters = request.parameters()
+        parameters = request.parameters(self._max_parameter_bytes)
+        self._admission.admit(client_key(parameters), sequence_id=request.sequence_id)
         check_sample_rate(parameters, SAMPLE_RATE)
         options = SegmentOptions.requested(parameters)
         audio = check_audio(request.array("AUDIO"))

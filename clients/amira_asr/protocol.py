@@ -43,7 +43,8 @@ _OUTPUTS = [
 ]
 _LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
 _STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
-_FULL = re.compile(r"server full")
+# The last one is Triton's own, of a queue that is full before our models see the request.
+_FULL = re.compile(r"server full|server overloaded|rate limited|Exceeds maximum queue size")
 _OPTION = re.compile(r"; allowed\b|^unknown parameter|^phrases\b|^lm_weight\b|comes too late")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
 # "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.

@@ -116,6 +116,15 @@ class Settings(BaseSettings):
     lm_weight: float = Field(0.2, ge=0, le=5, description="weight of it in streams that do not say")
 
     max_concurrent_streams: int = Field(256, ge=1, le=100_000, description="streams the server admits at once")
+    max_concurrent_batches: int = Field(64, ge=1, le=100_000, description="whole utterances admitted at once")
+    max_stream_secs: float | None = Field(None, gt=0, le=1_000_000, description="longest stream, seconds of audio")
+    max_streams_per_client: int | None = Field(
+        None, ge=1, le=100_000, description="live streams of one client key (header x-amira-client)"
+    )
+    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+        "", description="starts of one client key, such as 30/minute"
+    )
+    max_parameter_bytes: int = Field(1_048_576, ge=100, le=1_000_000_000, description="request parameters, as JSON")
     max_batch_audio_length_secs: float = Field(30.0, gt=0, le=600, description="longest utterance of asr_batch")
     max_symbols_per_step: int | None = Field(
         None, ge=1, le=100, description="most labels on one encoder frame, instead of the model's own limit"

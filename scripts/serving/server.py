@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,8 +19,9 @@ from types import TracebackType
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
 
-# backends/common/draining.py reads it.
-_DRAIN_FILE_VARIABLE = "AMIRA_DRAIN_FILE"
+# backends/common/launcher.py reads them.
+_RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
+_CLIENT_HEADER = "x-amira-client"
 
 # Where a running server can be found, for commands that work on it.
 ADDRESS_FILE = "address.json"
@@ -85,6 +87,7 @@ class TritonServer:
         self.log_path = options.runtime_folder / "triton.log"
         self._drain_file = options.runtime_folder / "draining"
         self._address_file = options.runtime_folder / ADDRESS_FILE
+        self.probe_id = secrets.token_urlsafe()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -119,6 +122,8 @@ class TritonServer:
             f"--metrics-address={options.host}",
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={_TRITON_EXIT_SECS}",
+            f"--grpc-header-forward-pattern={_CLIENT_HEADER}",
+            f"--http-header-forward-pattern=(?i){_CLIENT_HEADER}",
             f"--log-warning={str(options.log_level != 'error').lower()}",
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",
@@ -133,6 +138,7 @@ class TritonServer:
 
     def start(self) -> None:
         """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
+        options = self.options
         self._drain_file.unlink(missing_ok=True)
         backends = self.options.runtime_folder / "backends"
         self._installation.lay_out_backends(backends)
@@ -140,7 +146,11 @@ class TritonServer:
             log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
             self._process = subprocess.Popen(
                 self.command(backends),
-                env={**self._installation.environment(), _DRAIN_FILE_VARIABLE: str(self._drain_file)},
+                env={
+                    **self._installation.environment(),
+                    _RUNTIME_FOLDER: str(options.runtime_folder.resolve()),
+                    _PROBE_ID: self.probe_id,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,

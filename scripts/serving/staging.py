@@ -13,6 +13,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from scripts.serving.limits import NO_LIMITS, Limits, apply_limits
+
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
 _DECODER = "rnnt_decoder"
@@ -37,6 +39,7 @@ class RepositorySettings:
         lm_weight: its weight in streams that do not say; needed with `language_model`.
         model_names: new names of models; the `_batch` twin of a renamed model is renamed alike.
         prefix: put before the name of every model, so that several recognisers fit into one repository.
+        limits: of what is admitted.
         copy_files: copy weights instead of linking to them, so that nobody changes those of a running server.
     """
 
@@ -52,6 +55,7 @@ class RepositorySettings:
     lm_weight: float | None = None
     model_names: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
+    limits: Limits = NO_LIMITS
     copy_files: bool = False
 
 
@@ -109,6 +113,7 @@ def add_repository(source: Path, target: Path, settings: RepositorySettings) -> 
 
 def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:
     """Change one model's configuration in place."""
+    apply_limits(config, settings.limits, pipeline=f"{settings.prefix}batch")
     config.name = renames.get(config.name, config.name)
     if settings.language_model is not None and config.backend == _DECODER:
         config.parameters["language_model"].string_value = str(settings.language_model.resolve())

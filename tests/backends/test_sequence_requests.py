@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.draining import refuse_when_draining
+from common.admission import Admission
+from common.launcher import Launcher
 from common.sequence_requests import process_sequences
-from common.sequences import SequenceError, SequenceTable
+from common.sequences import SequenceError, SequenceTable, ServerBusy
 
 
 @dataclass
@@ -78,12 +79,18 @@ def test_a_number_and_its_text_are_different_ids(table):
     assert process_sequences(table, [FakeRequest(5)], count) == [{"count": 3}]
 
 
-def test_a_draining_server_refuses_start_and_nothing_else(tmp_path, monkeypatch):
-    table = SequenceTable(list, idle_secs=60.0, admit=refuse_when_draining)
-    monkeypatch.setenv("AMIRA_DRAIN_FILE", str(tmp_path / "draining"))
-    process_sequences(table, [FakeRequest("a", start=True)], count)
+def test_a_draining_server_refuses_start_and_nothing_else(table, tmp_path):
+    admission = Admission(Launcher(tmp_path))
+
+    def admit(request):
+        admission.admit("", sequence_id=request.sequence_id)
+
+    process_sequences(table, [FakeRequest("a", start=True)], count, admit)
     (tmp_path / "draining").touch()
-    refused, going_on = process_sequences(table, [FakeRequest("b", start=True), FakeRequest("a")], count)
+    requests = [FakeRequest("b", start=True), FakeRequest("a", start=True), FakeRequest("a")]
+    refused, restarted, going_on = process_sequences(table, requests, count, admit)
+    assert isinstance(refused, ServerBusy)
     assert "server is stopping" in str(refused)
-    assert going_on == {"count": 2}
+    assert isinstance(restarted, ServerBusy)
+    assert going_on == {"count": 2}  # what a refused START would have replaced is still there
     assert len(table) == 1

@@ -137,7 +137,9 @@ def test_cues_break_at_pauses_and_before_they_grow_long():
 @pytest.mark.parametrize(
     ("message", "status", "kind", "retryable"),
     [
-        ("in ensemble 'asr_streaming', server full: 4 of 4 streams are in use", "INVALID_ARGUMENT", ServerFull, True),
+        ("in ensemble 'asr_streaming', server full: 4 of 4 streams are in use", "UNAVAILABLE", ServerFull, True),
+        ("in ensemble 'asr_streaming', rate limited: client 'a' may start 30 in 60 s", "UNAVAILABLE", ServerFull, True),
+        ("in ensemble 'asr_batch', Exceeds maximum queue size", "UNAVAILABLE", ServerFull, True),
         ("sequence 'x' failed earlier (bad)", "INVALID_ARGUMENT", SequenceLost, True),
         ("inference request must specify the START flag", "INVALID_ARGUMENT", SequenceLost, True),
         ("server is stopping: it takes nothing new", "INVALID_ARGUMENT", ServerUnavailable, True),

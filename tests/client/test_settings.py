@@ -67,6 +67,10 @@ def test_an_unknown_variable_is_refused(tmp_path, monkeypatch):
         ("AMIRA_TRITON_ENDPOINT", "::1:8001", "'::1:8001'; it should be host:port"),
         ("AMIRA_GRPC_PORT", "70000", "less than or equal to 65535"),
         ("AMIRA_ENCODER_MODEL_NAME", "../etc", "'../etc'"),
+        ("AMIRA_RATE_LIMIT", "often", "'often'; it should be requests/second"),
+        ("AMIRA_RATE_LIMIT", "0/minute", "'0/minute'; it should be requests/second"),
+        ("AMIRA_MAX_STREAM_SECS", "0", "'0'; it should be greater than 0"),
+        ("AMIRA_MAX_CONCURRENT_BATCHES", "0", "'0'; it should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(tmp_path, monkeypatch, variable, value, message):

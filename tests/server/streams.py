@@ -62,8 +62,9 @@ def chunks_of(audio) -> list[np.ndarray]:
 class Streams:
     """Blocking calls to `asr_streaming` and `asr_batch`, or those of another recogniser."""
 
-    def __init__(self, endpoint: str, prefix: str = "") -> None:
+    def __init__(self, endpoint: str, prefix: str = "", client_key: str = "") -> None:
         self.client = grpc.InferenceServerClient(endpoint)
+        self._headers = {"x-amira-client": client_key} if client_key else None
         self._streaming, self._batch = f"{prefix}asr_streaming", f"{prefix}asr_batch"
 
     def send(self, sequence_id, audio, *, start=False, end=False, parameters=None, timeout=30.0) -> Response:
@@ -76,6 +77,7 @@ class Streams:
             sequence_end=end,
             parameters=parameters,
             client_timeout=timeout,
+            headers=self._headers,
         )
         return read(result)
 
@@ -88,7 +90,7 @@ class Streams:
 
     def batch(self, audio) -> Response:
         """Recognise a whole waveform with `asr_batch`."""
-        return read(self.client.infer(self._batch, audio_input(audio), client_timeout=60.0))
+        return read(self.client.infer(self._batch, audio_input(audio), client_timeout=60.0, headers=self._headers))
 
 
 async def stream_interleaved(endpoint, waveforms, seed=0, max_pause_secs=0.02) -> list[list[Response]]:

@@ -10,20 +10,8 @@ import pytest
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from scripts.serving.staging import RepositorySettings
-from tests.conftest import start_server
+from tests.server.conftest import IDLE_SECS, MAX_STREAMS
 from tests.server.streams import CHUNK, Streams, audio_input, chunks_of, new_id
-
-IDLE_SECS = 2.0
-MAX_STREAMS = 4
-
-
-@pytest.fixture(scope="module")
-def strict_server(tmp_path_factory):
-    """A server with few streams and little patience."""
-    settings = RepositorySettings(max_concurrent_streams=MAX_STREAMS, stream_timeout_secs=IDLE_SECS)
-    with start_server(tmp_path_factory.mktemp("strict"), settings) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -131,32 +119,13 @@ def test_batch_refuses_what_is_too_long_or_empty(streams):
         streams.batch(np.zeros(0))
 
 
-def test_a_full_server_says_so_at_once_and_serves_those_inside(strict_server, speech):
-    streams = Streams(strict_server.grpc_endpoint)
-    expected = streams.stream(speech)[-1]
-    inside = [new_id() for _ in range(MAX_STREAMS)]
-    chunks = chunks_of(speech)
-    for sequence_id in inside:
-        streams.send(sequence_id, chunks[0], start=True)
-    began = time.monotonic()
-    with pytest.raises(InferenceServerException, match=rf"server full: {MAX_STREAMS} of {MAX_STREAMS}"):
-        streams.send(new_id(), chunks[0], start=True)
-    assert time.monotonic() - began < 1.0
-    for chunk in chunks[1:-1]:  # by turns, so that none is idle for long
-        for sequence_id in inside:
-            streams.send(sequence_id, chunk)
-    finals = [streams.send(sequence_id, chunks[-1], end=True) for sequence_id in inside]
-    assert all(final.tokens == expected.tokens for final in finals)
-    streams.stream(speech)
-
-
 def test_an_abandoned_stream_expires_and_its_id_can_start_again(strict_server, speech):
-    streams = Streams(strict_server.grpc_endpoint)
+    streams = Streams(strict_server.grpc_endpoint, client_key=new_id())
     expected = streams.stream(speech)[-1]
     chunks = chunks_of(speech)
     abandoned = [new_id() for _ in range(MAX_STREAMS)]
     for sequence_id in abandoned:
-        streams.send(sequence_id, chunks[0], start=True)
+        Streams(strict_server.grpc_endpoint, client_key=sequence_id).send(sequence_id, chunks[0], start=True)
     deadline = time.monotonic() + IDLE_SECS + 15
     while True:  # places come back by age alone
         try:

@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from scripts.serving.limits import Limits
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
 from tests.server.streams import Streams, chunks_of, new_id
@@ -139,7 +140,8 @@ def test_settings_reach_the_staged_configurations(tmp_path):
     for model in ("preprocessor", "enc2", "decoder"):
         batching = read(staged, model).sequence_batching
         assert batching.max_sequence_idle_microseconds == 4_500_000
-        assert batching.oldest.max_candidate_sequences == 8000
+        # START that is refused holds a candidate place of the first step.
+        assert batching.oldest.max_candidate_sequences == (32768 if model == "preprocessor" else 8000)
     for model in ("decoder", "decoder_batch"):
         parameters = read(staged, model).parameters
         assert parameters["max_symbols_per_step"].string_value == "3"
@@ -156,6 +158,32 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         "decoder",
     ]
     assert read(staged, "enc2_batch").name == "enc2_batch"
+
+
+def test_limits_reach_the_models_that_keep_them(tmp_path):
+    limits = Limits(
+        max_concurrent_batches=5,
+        max_stream_secs=7.5,
+        max_streams_per_client=2,
+        rate_limit="30/minute",
+        max_parameter_bytes=4000,
+    )
+    stage_repository(ROOT / "model-repo", tmp_path, RepositorySettings(prefix="x.", limits=limits))
+    starts = {"rate_limit": "30/minute", "max_parameter_bytes": "4000"}
+    inside = {"pipeline": "x.batch", "max_concurrent_batches": "5"}
+    expected = {
+        "x.preprocessor": starts | {"max_stream_secs": "7.5", "max_streams_per_client": "2"},
+        "x.preprocessor_batch": starts | inside,
+        "x.decoder_batch": inside,
+        "vad": starts,
+        "x.encoder": {},
+    }
+    for model, wanted in expected.items():
+        found = {key: value.string_value for key, value in read(tmp_path, model).parameters.items()}
+        assert {key: found[key] for key in {*starts, *inside, *wanted} & found.keys()} == wanted
+    queues = {"x.preprocessor_batch": 20, "x.encoder_batch": 5, "x.decoder_batch": 5, "vad": 20, "x.decoder_joint": 0}
+    for model, size in queues.items():
+        assert read(tmp_path, model).dynamic_batching.default_queue_policy.max_queue_size == size
 
 
 def test_without_a_language_model_its_weight_is_not_written(tmp_path):
