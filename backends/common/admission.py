@@ -10,6 +10,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from common.client_key import CLIENT_HEADER
 from common.launcher import Launcher
+from common.metric_catalogue import RATE
 from common.parameters import ModelConfig
 from common.sequences import SequenceId, ServerBusy
 
@@ -29,7 +30,8 @@ class RateLimit:
             who = f"client {client!r}" if client else f"clients that send no {CLIENT_HEADER}"
             raise ServerBusy(
                 f"rate limited: {who} may start {self._limit.amount} in {self._limit.get_expiry()} s; "
-                f"try again in {max(1.0, reset - time.time()):.0f} s"
+                f"try again in {max(1.0, reset - time.time()):.0f} s",
+                RATE,
             )
 
 

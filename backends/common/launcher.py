@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.metric_catalogue import OVERLOADED, STOPPING
 from common.sequences import SequenceId, ServerBusy
 
 RUNTIME_FOLDER = "AMIRA_RUNTIME_FOLDER"
@@ -45,13 +46,17 @@ class Launcher:
     def refuse_when_draining(self) -> None:
         """Raise ServerBusy when the server is about to stop."""
         if self.folder is not None and (self.folder / _DRAINING).exists():
-            raise ServerBusy("server is stopping: it takes nothing new; use another server, or try again later")
+            raise ServerBusy(
+                "server is stopping: it takes nothing new; use another server, or try again later", STOPPING
+            )
 
     def refuse_when_overloaded(self) -> None:
         """Raise ServerBusy when more requests wait in the server than it may hold."""
         waiting = self.overload()
         if waiting is not None:
-            raise ServerBusy(f"server overloaded: {waiting} requests wait (max_pending_requests); try again later")
+            raise ServerBusy(
+                f"server overloaded: {waiting} requests wait (max_pending_requests); try again later", OVERLOADED
+            )
 
     def overload(self) -> str | None:
         """Return "waiting of allowed" while too many requests wait in the server, None otherwise."""

@@ -13,7 +13,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from common.metric_catalogue import END, ERROR, FULL, IDLE, REPLACED
 
 StateT = TypeVar("StateT")
 
@@ -25,9 +27,16 @@ SequenceId = str | int
 class SequenceError(ValueError):
     """A request that breaks the sequence contract. The text goes to the client as it is."""
 
+    kind = "sequence"
+
 
 class ServerBusy(SequenceError):
     """Not now: the same request may succeed later, or on another server. Its status is UNAVAILABLE."""
+
+    def __init__(self, message: str, kind: str = FULL) -> None:
+        """Say why: the text for the client, the kind for the metrics (`metric_catalogue.py`)."""
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(slots=True)
@@ -47,6 +56,16 @@ class Sequence(Generic[StateT]):
     failure: str | None = None
 
 
+class SequenceObserver(Protocol[StateT]):
+    """Is told of the life of sequences: metrics, logs."""
+
+    def started(self, sequence: Sequence[StateT]) -> None:
+        """A sequence has begun."""
+
+    def ended(self, sequence: Sequence[StateT], cause: str) -> None:
+        """A sequence is gone, for one of the causes in `metric_catalogue.py`."""
+
+
 class SequenceTable(Generic[StateT]):
     """All live sequences of one backend instance, oldest use first."""
 
@@ -58,6 +77,7 @@ class SequenceTable(Generic[StateT]):
         idle_secs: float,
         capacity: int | None = None,
         exempt_id: str | None = None,
+        observer: SequenceObserver[StateT] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty table.
@@ -68,6 +88,7 @@ class SequenceTable(Generic[StateT]):
             idle_secs: a sequence unused for longer than this is freed.
             capacity: most sequences at once; None for no limit.
             exempt_id: the ID that capacity does not count for.
+            observer: told of every sequence that begins and ends.
             clock: monotonic seconds; replaced in tests.
         """
         self._create = create
@@ -75,6 +96,7 @@ class SequenceTable(Generic[StateT]):
         self._idle_secs = idle_secs
         self._capacity = capacity
         self._exempt_id = exempt_id
+        self._observer = observer
         self._clock = clock
         self._live: OrderedDict[SequenceId, Sequence[StateT]] = OrderedDict()
 
@@ -120,9 +142,9 @@ class SequenceTable(Generic[StateT]):
 
     def end(self, sequence_id: SequenceId) -> None:
         """Free the sequence. An unknown ID is ignored."""
-        sequence = self._live.pop(sequence_id, None)
-        if sequence is not None and self._free is not None:
-            self._free(sequence.state)
+        sequence = self._live.get(sequence_id)
+        if sequence is not None:
+            self._remove(sequence, END if sequence.failure is None else ERROR)
 
     def expire(self) -> int:
         """Free every sequence idle for too long; return how many."""
@@ -132,14 +154,25 @@ class SequenceTable(Generic[StateT]):
             sequence = next(iter(self._live.values()))
             if sequence.last_used >= oldest_allowed:
                 break
-            self.end(sequence.id)
+            self._remove(sequence, IDLE)
             expired += 1
         return expired
 
+    def _remove(self, sequence: Sequence[StateT], cause: str) -> None:
+        del self._live[sequence.id]
+        if self._free is not None:
+            self._free(sequence.state)
+        if self._observer is not None:
+            self._observer.ended(sequence, cause)
+
     def _start(self, sequence_id: SequenceId) -> Sequence[StateT]:
-        self.end(sequence_id)
+        replaced = self._live.get(sequence_id)
+        if replaced is not None:
+            self._remove(replaced, REPLACED)
         if self._capacity is not None and len(self._live) >= self._capacity and sequence_id != self._exempt_id:
             raise ServerBusy(f"server full: {len(self._live)} of {self._capacity} streams are in use; try again later")
         sequence = Sequence(sequence_id, self._create(), self._clock())
         self._live[sequence_id] = sequence
+        if self._observer is not None:
+            self._observer.started(sequence)
         return sequence

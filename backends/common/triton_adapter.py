@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from common.error_text import for_client
 from common.sequences import SequenceId, ServerBusy
+from common.telemetry import Telemetry
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -56,23 +58,41 @@ def read_request(triton_request: Any) -> Request:
     )
 
 
+def traced(requests: Sequence[Request]) -> Any:
+    """Return Triton's trace of the first request that is traced, None where none is.
+
+    A call that several requests share can belong to one trace only.
+    """
+    for request in requests:
+        trace = request.triton.trace()
+        if trace.get_context():
+            return trace
+    return None
+
+
 def tensors(outputs: Outputs) -> list[Any]:
     """Make Triton tensors of named arrays."""
     return [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
 
 
-def respond(triton_requests: list[Any], process: Callable[[list[Request]], list[Outputs | Exception]]) -> list[Any]:
+def respond(
+    triton_requests: list[Any], process: Callable[[list[Request]], list[Outputs | Exception]], telemetry: Telemetry
+) -> list[Any]:
     """Run `process` over the requests of one `execute` call and answer each of them.
 
     `process` returns, in order, the outputs of each request or the exception that this request alone caused. An
     exception that escapes it is a defect of ours: it is logged and answers every request of the call.
     """
+    began = time.perf_counter()
+    requests = [read_request(request) for request in triton_requests]
     try:
-        results = process([read_request(request) for request in triton_requests])
+        results = process(requests)
     except Exception as error:  # the server must go on, whatever a model did
-        pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
-        results = [error] * len(triton_requests)
-    return [_response(result) for result in results]
+        telemetry.log.exception("batch failed", extra={"requests": len(requests)})
+        results = [error] * len(requests)
+    responses = [_response(result) for result in results]
+    telemetry.executed(requests, results, time.perf_counter() - began)
+    return responses
 
 
 def _response(result: Outputs | Exception) -> Any:
@@ -84,7 +104,6 @@ def _response(result: Outputs | Exception) -> Any:
             error = pb_utils.TritonError(for_client(str(result)), pb_utils.TritonError.INVALID_ARG)
         else:
             text = for_client(f"{type(result).__name__}: {result}")
-            pb_utils.Logger.log_error(text)
             error = pb_utils.TritonError(text, pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse(output_tensors=[], error=error)
     return pb_utils.InferenceResponse(output_tensors=tensors(result))

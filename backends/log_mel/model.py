@@ -14,15 +14,16 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
 
 from common.admission import Admission
 from common.client_key import client_key
 from common.launcher import Launcher
+from common.metric_catalogue import AUDIO_SECONDS, UTTERANCES_ACCEPTED
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.speech_metrics import SpeechMetrics
+from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
 from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import UtterancePlaces
@@ -32,6 +33,7 @@ from log_mel.kaldi import KaldiFrontEnd
 from log_mel.mel import LogMel
 from log_mel.stream import Stream
 from log_mel.stream_limits import StreamLimits
+from log_mel.stream_telemetry import StreamTelemetry
 from log_mel.streaming import StreamingLogMel, WindowGeometry
 from log_mel.vad_gate import GateOptions, SpeechGate
 
@@ -52,11 +54,13 @@ class TritonPythonModel:
             transform = KaldiFrontEnd.configured(config)
         else:
             transform = LogMel.configured(config, Path(args["model_repository"]) / args["model_version"])
+        self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         if mode.endswith("batch"):
             self._utterance = transform.utterance
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
             self._places = self._configured_places(config)
-            self._accepted = UtteranceMetrics(config.model_name, "accepted")
+            self._accepted = UtteranceMetrics(self._telemetry.metrics, UTTERANCES_ACCEPTED)
+            self._audio_secs = self._telemetry.metrics.counter(AUDIO_SECONDS)
             self._process = self._process_utterances
             return
         self._process = self._process_chunks
@@ -66,26 +70,32 @@ class TritonPythonModel:
             self._streaming = StreamingLogMel(transform, WindowGeometry.configured(config))
         else:
             self._streaming = transform
+        limit = config.integer("max_concurrent_streams", 1)
+        self._streams = StreamTelemetry(
+            self._telemetry.metrics,
+            self._telemetry.log,
+            sample_rate=self._sample_rate,
+            limit=limit,
+            probe_id=self._launcher.probe_id,
+        )
         self._sequences = SequenceTable(
             lambda: Stream(self._streaming.new_state()),
             idle_secs=config.idle_secs,
-            capacity=config.integer("max_concurrent_streams", 1),
+            capacity=limit,
             exempt_id=self._launcher.probe_id,
+            observer=self._streams,
         )
         self._limits = StreamLimits.configured(config)
-        # Kept beside its metric: a metric whose family is gone raises.
-        self._live_family = pb_utils.MetricFamily(
-            name="amira_streams_live",
-            description="Sequences that the preprocessor holds",
-            kind=pb_utils.MetricFamily.GAUGE,
-        )
-        self._live = self._live_family.Metric(labels={"model": config.model_name})
         detector = Path(args["model_repository"]).parent / "vad" / "1" / "model.onnx"
-        self._gate = SpeechGate(detector, self._chunk_samples, SpeechMetrics(config.model_name).count)
+        self._gate = SpeechGate(detector, self._chunk_samples, SpeechMetrics(self._telemetry.metrics).count)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
-        return respond(requests, self._process)
+        return respond(requests, self._process, self._telemetry)
+
+    def finalize(self) -> None:
+        """Publish the last metrics."""
+        self._telemetry.close()
 
     def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
         results: list[Outputs | Exception] = []
@@ -103,6 +113,7 @@ class TritonPythonModel:
                     )
                 if self._places is not None and not self._launcher.is_probe(request.sequence_id):
                     self._places.enter()
+                self._audio_secs.add(len(audio) / self._sample_rate)
                 features = self._utterance(audio)
                 results.append(_outputs(Window(features, len(features))))
             except ValueError as error:
@@ -118,10 +129,12 @@ class TritonPythonModel:
         return UtterancePlaces(self._launcher.folder / pipeline, config.integer("max_concurrent_batches", 1))
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
-        before = len(self._sequences)
+        for request in requests:
+            if request.start or request.end:
+                self._streams.arrived(request.sequence_id)
         results = process_sequences(self._sequences, requests, self._windows, self._admit)
-        if len(self._sequences) != before:  # each set is a round trip to the server process
-            self._live.set(len(self._sequences))
+        self._streams.refused(result for request, result in zip(requests, results, strict=True) if request.start)
+        self._streams.live(len(self._sequences))
         return results
 
     def _admit(self, request: Request) -> None:
@@ -141,6 +154,8 @@ class TritonPythonModel:
                 chunks[index] = self._check(step, overload)
             except ValueError as error:
                 results[index] = error
+            else:
+                self._streams.accepted(step.sequence.id, len(chunks[index].audio))
         self._silence(steps, chunks)
         if chunks:
             for index, window in zip(chunks, self._streaming.windows(list(chunks.values())), strict=True):

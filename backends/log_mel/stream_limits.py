@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from common.metric_catalogue import OVERLOADED, RATE
 from common.parameters import ModelConfig
 from common.sequences import Sequence, SequenceId, ServerBusy
 from log_mel.stream import Stream
@@ -48,7 +49,8 @@ class StreamLimits:
         if count >= self.max_streams_per_client:
             raise ServerBusy(
                 f"rate limited: client {client!r} has {count} of {self.max_streams_per_client} streams "
-                "(max_streams_per_client); end one, or try again later"
+                "(max_streams_per_client); end one, or try again later",
+                RATE,
             )
 
     def receive(self, stream: Stream[object], samples: int, overload: str | None) -> None:
@@ -74,5 +76,6 @@ class StreamLimits:
         if overload is not None and ahead > AHEAD_SECS:
             raise ServerBusy(
                 f"rate limited: stream runs {ahead:.0f} s ahead of real time while {overload} requests wait in the "
-                f"server; allowed then: {AHEAD_SECS:g} s; wait for responses before sending more"
+                f"server; allowed then: {AHEAD_SECS:g} s; wait for responses before sending more",
+                OVERLOADED,
             )

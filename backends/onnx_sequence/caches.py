@@ -71,6 +71,16 @@ class CacheSlots:
         self._arrays = [np.zeros((_FIRST_SLOTS, *state.shape), state.dtype) for state in states]
         self._free = list(range(_FIRST_SLOTS))
 
+    @property
+    def total(self) -> int:
+        """How many slots there are."""
+        return len(self._arrays[0])
+
+    @property
+    def used(self) -> int:
+        """How many of them belong to a sequence."""
+        return self.total - len(self._free)
+
     def acquire(self) -> int:
         """Take a slot, set to zero."""
         if not self._free:

@@ -17,9 +17,11 @@ import numpy as np
 
 from common.input_checks import InputChecks
 from common.isolation import together_or_alone
+from common.metric_catalogue import CACHE_SLOTS, CACHE_SLOTS_USED
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
+from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
 from onnx_sequence.caches import Array, CacheSlots, parse_states
 from onnx_sequence.session import OnnxSession, group_by_shape, split, stack
@@ -51,15 +53,22 @@ class TritonPythonModel:
             self._session.input_names,
         )
         _check_names(config.model_name, "output", self._outputs + self._state_outputs, self._session.output_names)
+        self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         self._process = self._process_stateless
         if states:
+            self._slots_total = self._telemetry.metrics.gauge(CACHE_SLOTS)
+            self._slots_used = self._telemetry.metrics.gauge(CACHE_SLOTS_USED)
             self._slots = CacheSlots(states)
             self._sequences = SequenceTable(self._slots.acquire, self._slots.release, idle_secs=config.idle_secs)
             self._process = self._process_sequences
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
-        return respond(requests, self._process)
+        return respond(requests, self._process, self._telemetry)
+
+    def finalize(self) -> None:
+        """Publish the last metrics."""
+        self._telemetry.close()
 
     def _process_stateless(self, requests: list[Request]) -> list[Outputs | Exception]:
         wanted = [name for name in self._outputs if any(name in r.triton.requested_output_names() for r in requests)]
@@ -71,7 +80,10 @@ class TritonPythonModel:
         return self._run_groups([self._accept(request) for request in requests], run)
 
     def _process_sequences(self, requests: list[Request]) -> list[Outputs | Exception]:
-        return process_sequences(self._sequences, requests, self._advance)
+        results = process_sequences(self._sequences, requests, self._advance)
+        self._slots_total.set(self._slots.total)
+        self._slots_used.set(self._slots.used)
+        return results
 
     def _advance(self, steps: list[Step[int]]) -> list[Outputs | Exception]:
         def run(group: Sequence[tuple[int, Inputs]]) -> list[Outputs]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,30 @@ _STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
 
 
 class JointModel:
-    """A `joint.Joint` that asks another model of the same server."""
+    """A `joint.Joint` that asks another model of the same server.
 
-    def __init__(self, model_name: str, *, max_batch_size: int, durations: bool) -> None:
-        """Remember which model to ask, how many rows it takes, and whether it predicts durations (TDT)."""
-        self._model_name, self._max_batch_size = model_name, max_batch_size
+    Attributes:
+        trace: Triton's trace of a request that the calls are made for; None to leave them out of all traces.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        *,
+        max_batch_size: int,
+        durations: bool,
+        record: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            model_name: to ask.
+            max_batch_size: rows it takes.
+            durations: whether it predicts durations (TDT).
+            record: told of the rows of each call, and its seconds.
+        """
+        self._model_name, self._max_batch_size, self._record = model_name, max_batch_size, record
+        self.trace: Any = None
         self._extra = ["DURATION"] if durations else []
 
     def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
@@ -50,10 +71,14 @@ class JointModel:
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _request(self, names: list[str], inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        began = time.perf_counter()
+        trace = {} if self.trace is None else {"trace": self.trace}
         request = pb_utils.InferenceRequest(
-            model_name=self._model_name, requested_output_names=names, inputs=tensors(inputs)
+            model_name=self._model_name, requested_output_names=names, inputs=tensors(inputs), **trace
         )
         response = request.exec()
+        if self._record is not None:
+            self._record(len(inputs["TARGET"]), time.perf_counter() - began)
         if response.has_error():
             raise RuntimeError(f"{self._model_name}: {response.error().message()}")
         return {name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy()) for name in names}

@@ -13,13 +13,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common.input_checks import InputChecks
 from common.launcher import Launcher
+from common.metric_catalogue import UTTERANCES_ANSWERED
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
-from common.triton_adapter import Outputs, Request, respond
+from common.telemetry import Telemetry
+from common.triton_adapter import Outputs, Request, respond, traced
 from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import AnsweredCount
 from rnnt_decoder.decoder import Chunk, Decoder
+from rnnt_decoder.decoding_telemetry import DecodingTelemetry, StreamLatency, settled_labels
 from rnnt_decoder.joint_client import JointModel
 from rnnt_decoder.stream import Stream
 
@@ -32,16 +35,23 @@ class TritonPythonModel:
         config = ModelConfig(args["model_config"])
         self._decoder = Decoder.configured(config, Path(args["model_repository"]) / args["model_version"])
         self._checks = InputChecks.configured(config)
+        self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
+        metrics = self._telemetry.metrics
+        self._decoding = DecodingTelemetry(metrics)
         self._joint = JointModel(
             config.text("decoder_joint_model"),
             max_batch_size=config.integer("joint_max_batch_size", 1),
             durations=self._decoder.has_durations,
+            record=self._decoding.asked_joint,
         )
         if config.is_sequence_model:
-            self._sequences = SequenceTable(self._decoder.new_stream, idle_secs=config.idle_secs)
+            self._latency = StreamLatency(metrics)
+            self._sequences = SequenceTable(
+                self._decoder.new_stream, idle_secs=config.idle_secs, observer=self._latency
+            )
             self._process = self._process_chunks
         else:
-            self._answered = UtteranceMetrics(config.model_name, "answered")
+            self._answered = UtteranceMetrics(metrics, UTTERANCES_ANSWERED)
             self._launcher = Launcher.find()
             pipeline = config.optional_text("pipeline")
             folder = self._launcher.folder
@@ -50,7 +60,11 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
-        return respond(requests, self._process)
+        return respond(requests, self._process, self._telemetry)
+
+    def finalize(self) -> None:
+        """Publish the last metrics."""
+        self._telemetry.close()
 
     def _process_utterances(self, requests: list[Request]) -> list[Outputs | Exception]:
         results = self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
@@ -60,7 +74,11 @@ class TritonPythonModel:
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:
-        return process_sequences(self._sequences, requests, self._extend)
+        results = process_sequences(self._sequences, requests, self._extend)
+        for request, result in zip(requests, results, strict=True):
+            if not isinstance(result, Exception):
+                self._latency.answered(request.sequence_id, result, end=request.end)
+        return results
 
     def _extend(self, steps: list[Step[Stream]]) -> list[Outputs | Exception]:
         healthy = [step for step in steps if not step.releases]
@@ -84,12 +102,18 @@ class TritonPythonModel:
             except ValueError as error:
                 results[index] = error
         failure: Exception | None = None
+        streams, ends = [chunk.stream for chunk in chunks.values()], [chunk.end for chunk in chunks.values()]
+        before = settled_labels(streams, [False] * len(streams))
+        self._joint.trace = traced([work[index][0] for index in chunks])
         try:
             self._decoder.decode(list(chunks.values()), self._joint)
         except Exception as error:  # above all of the joint: nobody's chunk could be decoded
             failure = error
+        self._decoding.decoded(max(0, settled_labels(streams, ends) - before))
         for index, chunk in chunks.items():
-            results[index] = failure or self._decoder.result(chunk.stream, end=chunk.end)
+            result = results[index] = failure or self._decoder.result(chunk.stream, end=chunk.end)
+            if not isinstance(result, Exception):
+                self._decoding.answered(result)
         return [results[index] for index in range(len(work))]
 
     def _chunk(self, request: Request, stream: Stream, *, start: bool, end: bool) -> Chunk:

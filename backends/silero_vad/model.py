@@ -17,6 +17,7 @@ from common.launcher import Launcher
 from common.parameters import ModelConfig
 from common.speech_detector import SAMPLE_RATE, DetectorState, Float32, SpeechDetector
 from common.speech_metrics import SpeechMetrics
+from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
 from log_mel.audio import check_audio, check_sample_rate
 from silero_vad.segments import SegmentOptions, speech_segments
@@ -32,11 +33,16 @@ class TritonPythonModel:
         self._admission = Admission.configured(config, Launcher.find())
         self._max_samples = round(config.number("max_vad_audio_secs") * SAMPLE_RATE)
         self._detector = SpeechDetector(Path(args["model_repository"]) / args["model_version"] / "model.onnx")
-        self._metrics = SpeechMetrics(config.model_name)
+        self._telemetry = Telemetry(config.model_name)
+        self._metrics = SpeechMetrics(self._telemetry.metrics)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch."""
-        return respond(requests, self._process)
+        return respond(requests, self._process, self._telemetry)
+
+    def finalize(self) -> None:
+        """Publish the last metrics."""
+        self._telemetry.close()
 
     def _process(self, requests: list[Request]) -> list[Outputs | Exception]:
         results: list[Outputs | Exception] = [RuntimeError("not processed")] * len(requests)

@@ -48,6 +48,7 @@ class ServerOptions:
         profile: name of the `configs/<profile>.pbtxt` to prefer; empty for `config.pbtxt`.
         drain_timeout_secs: how long `drain` waits for live streams and requests to finish.
         log_level: "error", "warning", "info" or "verbose".
+        log_format: "json" or "text", of the lines of our backends; Triton has a form of its own.
         model_control: whether clients may load and unload models; `scripts.switch` does.
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
     """
@@ -61,6 +62,7 @@ class ServerOptions:
     profile: str = ""
     drain_timeout_secs: float = 30.0
     log_level: str = "info"
+    log_format: str = "json"
     model_control: bool = False
     log_to_file: bool = True
 
@@ -138,7 +140,6 @@ class TritonServer:
 
     def start(self) -> None:
         """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
-        options = self.options
         self._drain_file.unlink(missing_ok=True)
         backends = self.options.runtime_folder / "backends"
         self._installation.lay_out_backends(backends)
@@ -146,11 +147,7 @@ class TritonServer:
             log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
             self._process = subprocess.Popen(
                 self.command(backends),
-                env={
-                    **self._installation.environment(),
-                    _RUNTIME_FOLDER: str(options.runtime_folder.resolve()),
-                    _PROBE_ID: self.probe_id,
-                },
+                env={**self._installation.environment(), **self._backend_variables()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,
@@ -162,6 +159,15 @@ class TritonServer:
             "model_control": self.options.model_control,
         }
         self._address_file.write_text(json.dumps(address), encoding="utf-8")
+
+    def _backend_variables(self) -> dict[str, str]:
+        """Return what the backends must know; Triton has no other way to tell them."""
+        return {
+            _RUNTIME_FOLDER: str(self.options.runtime_folder.resolve()),
+            _PROBE_ID: self.probe_id,
+            "AMIRA_LOG_LEVEL": self.options.log_level,
+            "AMIRA_LOG_FORMAT": self.options.log_format,
+        }
 
     def wait_ready(self, timeout_secs: float = 120.0) -> None:
         """Wait until every model is ready.

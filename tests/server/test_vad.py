@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 import wave
 
@@ -41,6 +42,7 @@ def detect(triton, audio, **parameters):
 
 def counters(server, model):
     """Seconds of speech and of audio that a model has counted."""
+    time.sleep(1.5)  # backends publish once a second
     with urllib.request.urlopen(server.metrics_url) as response:
         families = text_string_to_metric_families(response.read().decode())
     samples = [sample for family in families for sample in family.samples]
