@@ -60,6 +60,10 @@ switch: setup ## new version into the running server, no stream dropped: REPO=fo
 test: $(VENV)/import $(VENV)/engines $(VENV)/lm lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
 
+.PHONY: fuzz
+fuzz: setup ## hostile requests against the real server while known streams run [CASES=5000]
+	AMIRA_FUZZ_CASES=$(or $(CASES),5000) $(PY) -m pytest tests/hostile --timeout 7200
+
 .PHONY: test-nemo
 test-nemo: setup-nemo ## tests of export and training, which need NeMo
 	$(NEMO_PY) -m pytest --confcutdir=tests/export tests/export

@@ -18,6 +18,7 @@ from amira_asr.settings import (
     SettingsError,
     load_recogniser_settings,
     load_settings,
+    parse_interfaces,
     parse_recognisers,
     render_settings,
 )
@@ -82,6 +83,7 @@ def server_from(settings: Settings, runtime_folder: Path, config_dir: Path) -> T
         drain_timeout_secs=settings.shutdown_timeout_secs,
         log_level=settings.log_level,
         model_control=settings.model_control == "explicit",
+        open_interfaces=parse_interfaces(settings.open_interfaces),
     )
     return TritonServer(options)
 

@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettin
 
 _PREFIX = "AMIRA_"
 _TOML, _YAML = "config.toml", "config.yaml"
+# Of Triton, beyond what clients need; scripts/serving/interfaces.py closes them.
+INTERFACES = ("http-inference", "shared-memory", "trace", "logging")
 _OF_ONE_RECOGNISER = {
     "streaming_model_name",
     "batch_model_name",
@@ -41,6 +43,20 @@ def _check_endpoint(value: str) -> str:
 def _check_recognisers(text: str) -> str:
     parse_recognisers(text)
     return text
+
+
+def _check_interfaces(text: str) -> str:
+    parse_interfaces(text)
+    return text
+
+
+def parse_interfaces(text: str) -> frozenset[str]:
+    """Return the interfaces in `name, name`. Raises ValueError for a name that is none."""
+    names = frozenset(filter(None, map(str.strip, text.split(","))))
+    unknown = sorted(names.difference(INTERFACES))
+    if unknown:
+        raise ValueError(f"should be some of {', '.join(INTERFACES)}; not {unknown[0]!r}")
+    return names
 
 
 def parse_recognisers(text: str) -> dict[str, Path]:
@@ -138,6 +154,9 @@ class Settings(BaseSettings):
         "", description="further recognisers to serve: name=model repository, name=model repository"
     )
     model_control: Literal["none", "explicit"] = Field("none", description="explicit lets clients load models")
+    open_interfaces: Annotated[str, AfterValidator(_check_interfaces)] = Field(
+        "", description="what else is open to clients: http-inference, shared-memory, trace, logging"
+    )
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
     host: str = Field("127.0.0.1", description="address the server binds")
     grpc_port: Port = Field(8001, description="0 takes a free port")

@@ -18,6 +18,7 @@ from types import TracebackType
 
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
+from scripts.serving.interfaces import restrictions
 
 # backends/common/launcher.py reads them.
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
@@ -50,6 +51,7 @@ class ServerOptions:
         log_level: "error", "warning", "info" or "verbose".
         log_format: "json" or "text", of the lines of our backends; Triton has a form of its own.
         model_control: whether clients may load and unload models; `scripts.switch` does.
+        open_interfaces: see `interfaces.py`.
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
     """
 
@@ -64,6 +66,7 @@ class ServerOptions:
     log_level: str = "info"
     log_format: str = "json"
     model_control: bool = False
+    open_interfaces: frozenset[str] = frozenset()
     log_to_file: bool = True
 
 
@@ -129,6 +132,7 @@ class TritonServer:
             f"--log-warning={str(options.log_level != 'error').lower()}",
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",
+            *restrictions(options.open_interfaces),
         ]
         if options.model_control:
             # A server that loads one more model is ready all the while.

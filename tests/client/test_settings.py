@@ -11,6 +11,7 @@ from amira_asr.settings import (
     SettingsError,
     load_recogniser_settings,
     load_settings,
+    parse_interfaces,
     parse_recognisers,
     render_settings,
 )
@@ -146,6 +147,15 @@ def test_settings_cannot_be_changed(tmp_path):
     settings = load_settings(tmp_path)
     with pytest.raises(Exception, match="frozen"):
         settings.grpc_port = 1
+
+
+def test_interfaces(tmp_path, monkeypatch):
+    assert parse_interfaces(load_settings(tmp_path).open_interfaces) == frozenset()
+    monkeypatch.setenv("AMIRA_OPEN_INTERFACES", "shared-memory, trace")
+    assert parse_interfaces(load_settings(tmp_path).open_interfaces) == {"shared-memory", "trace"}
+    monkeypatch.setenv("AMIRA_OPEN_INTERFACES", "http")
+    with pytest.raises(SettingsError, match=r"should be some of http-inference, shared-memory.*not 'http'"):
+        load_settings(tmp_path)
 
 
 def test_recognisers(tmp_path, monkeypatch):
