@@ -1,0 +1,168 @@
+// The page: buttons, a source of audio, a connection, and what is shown.
+
+import { Clock } from "./clock.js";
+import { Connection } from "./connection.js";
+import { Microphone, Recording } from "./sources.js";
+import { webvtt } from "./subtitles.js";
+import { Transcript } from "./transcript.js";
+import { Waveform } from "./waveform.js";
+
+const element = (id) => document.getElementById(id);
+const waveform = new Waveform(element("waveform"));
+const transcript = new Transcript({ text: element("transcript"), spoken: element("spoken"), timings: element("timings") });
+
+let session = null;
+
+/** One stream from its first sample to its final transcript. */
+class Session {
+  constructor(source) {
+    this.source = source;
+    this.clock = new Clock(source.sampleRate);
+    this.firstWord = null;
+    this.connection = new Connection(
+      {
+        model: element("model").value || "default",
+        sampleRate: source.sampleRate,
+        endpointing: element("endpointing").checked,
+        phrases: element("phrases").value,
+        key: element("key").value,
+      },
+      { message: (message) => this.#message(message), ended: (error) => this.#ended(error) },
+    );
+  }
+
+  start() {
+    this.source.start(
+      (samples) => {
+        this.clock.push(samples.length);
+        this.connection.send(samples);
+        waveform.push(samples, this.source.sampleRate);
+        element("elapsed").textContent = minutes(this.clock.secs);
+      },
+      () => this.connection.end(),
+      () => this.connection.backlog,
+    );
+  }
+
+  stop() {
+    status("Finishing…", "working");
+    this.source.stop();
+  }
+
+  #message(message) {
+    transcript.update(message);
+    waveform.show(transcript.words);
+    element("behind").textContent = millis(performance.now() - this.clock.cameAt(message.audio_secs));
+    element("chunk").textContent = millis(message.latency_ms);
+    element("count").textContent = transcript.words.length;
+    if (this.firstWord === null && transcript.words.length) {
+      this.firstWord = performance.now() - this.clock.cameAt(transcript.words[0].start);
+      element("first-word").textContent = millis(this.firstWord);
+    }
+  }
+
+  #ended(error) {
+    this.source.stop();
+    session = null;
+    running(false);
+    status(error ? "Stopped" : "Done", "idle");
+    if (error) alert(error);
+  }
+}
+
+async function begin(open, label) {
+  if (session) return;
+  alert("");
+  clear();
+  status("Starting…", "working");
+  running(true);
+  try {
+    session = new Session(await open());
+    session.start();
+    status(label, "live");
+  } catch (error) {
+    session = null;
+    running(false);
+    status("Ready", "idle");
+    alert(error.message);
+  }
+}
+
+function running(on) {
+  const button = element("microphone");
+  button.setAttribute("aria-pressed", String(on));
+  button.lastElementChild.textContent = on ? "Stop" : "Start microphone";
+  for (const id of ["choose", "model"]) element(id).disabled = on;
+  for (const id of ["copy", "save", "clear"]) element(id).disabled = on || !transcript.words.length;
+}
+
+function clear() {
+  transcript.clear();
+  waveform.clear();
+  for (const id of ["first-word", "behind", "chunk"]) element(id).textContent = "–";
+  element("elapsed").textContent = "0:00";
+  element("count").textContent = "0";
+  for (const id of ["copy", "save", "clear"]) element(id).disabled = true;
+}
+
+function status(text, state) {
+  element("status").textContent = text;
+  element("status").dataset.state = state;
+}
+
+function alert(text) {
+  element("alert").textContent = text;
+  element("alert").hidden = !text;
+}
+
+function millis(value) {
+  return `${Math.round(value)} ms`;
+}
+
+function minutes(secs) {
+  return `${Math.floor(secs / 60)}:${String(Math.floor(secs % 60)).padStart(2, "0")}`;
+}
+
+function save(name, type, content) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+async function showModels() {
+  const key = element("key").value;
+  try {
+    const answer = await fetch("v1/models", { headers: key ? { Authorization: `Bearer ${key}` } : {} });
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(body.error.message);
+    element("model").replaceChildren(...body.data.map(({ id }) => new Option(id, id)));
+    alert("");
+  } catch (error) {
+    alert(error.message);
+  }
+}
+
+element("microphone").addEventListener("click", () => {
+  if (session) session.stop();
+  else begin(() => Microphone.open(), "Listening");
+});
+element("choose").addEventListener("click", () => element("file").click());
+element("file").addEventListener("change", ({ target }) => {
+  const [file] = target.files;
+  target.value = "";
+  if (file) begin(() => Recording.open(file, { fast: element("fast").checked }), `Playing ${file.name}`);
+});
+element("copy").addEventListener("click", async () => {
+  await navigator.clipboard.writeText(transcript.text);
+  status("Copied", "idle");
+});
+element("save").addEventListener("click", () => save("transcript.vtt", "text/vtt", webvtt(transcript.words)));
+element("clear").addEventListener("click", clear);
+element("key").addEventListener("change", ({ target }) => {
+  sessionStorage.setItem("key", target.value);
+  showModels();
+});
+element("key").value = sessionStorage.getItem("key") ?? "";
+showModels();

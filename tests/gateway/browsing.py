@@ -1,0 +1,35 @@
+"""A real headless Chromium for the tests of the page."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, sync_playwright
+
+_QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@contextmanager
+def chromium(microphone: Path | None = None, **options: object) -> Iterator[BrowserContext]:
+    """Start Chromium, with a recording as its microphone. Skips the test where there is none."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium is missing (Debian: apt install chromium)")
+    arguments = ["--no-sandbox", "--disable-gpu", *_QUIET]
+    if microphone is not None:
+        arguments += [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=arguments)
+        context = browser.new_context(**options)
+        try:
+            yield context
+        finally:
+            browser.close()
