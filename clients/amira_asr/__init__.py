@@ -10,14 +10,19 @@ with AsrClient() as client:
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.audio import load_audio
 from amira_asr.client import AsrClient
+from amira_asr.endpoints import EndpointState
 from amira_asr.errors import (
     AmiraError,
+    CircuitOpen,
+    ClientClosed,
     DeadlineExceeded,
     InvalidAudio,
     InvalidRequest,
+    RateLimited,
     SequenceLost,
     ServerError,
     ServerFull,
+    ServerStopping,
     ServerUnavailable,
 )
 from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, Transcript, Word
@@ -30,17 +35,22 @@ __all__ = [
     "AmiraError",
     "AsrClient",
     "AsyncAsrClient",
+    "CircuitOpen",
+    "ClientClosed",
     "DeadlineExceeded",
     "DecodingOptions",
+    "EndpointState",
     "Final",
     "InvalidAudio",
     "InvalidRequest",
     "Partial",
+    "RateLimited",
     "Segment",
     "SequenceLost",
     "ServerError",
     "ServerFull",
     "ServerModel",
+    "ServerStopping",
     "ServerUnavailable",
     "Settings",
     "SettingsError",

@@ -4,39 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from tritonclient import grpc
-from tritonclient.grpc import aio
-from tritonclient.utils import InferenceServerException
+from tenacity import AsyncRetrying
+from tritonclient.grpc import InferRequestedOutput, InferResult
 
 from amira_asr import protocol
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from amira_asr.buffers import Audio
-from amira_asr.chunker import Buffer, Chunker, SampleFormat
+from amira_asr.chunker import Buffer, SampleFormat
+from amira_asr.endpoints import Endpoint, Endpoints, EndpointState
 from amira_asr.errors import AmiraError, InvalidAudio, ServerError
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.history import History
-from amira_asr.options import NO_OPTIONS, DecodingOptions
+from amira_asr.options import NO_OPTIONS, DecodingOptions, Parameter
+from amira_asr.retrying import for_calls, for_streams
 from amira_asr.sequence import ServerSequence
 from amira_asr.settings import Settings, load_settings
 from amira_asr.speech import listens_locally, speech_probabilities
 from amira_asr.split import split_at_silence
-from amira_asr.stream import Stream
+from amira_asr.stream import Retries, Stream
 from amira_asr.timeline import append
 
-# Keeps quiet streams alive on their way. A server that is not told otherwise hangs up on whoever pings more often than
-# every 5 minutes, or while there is no call.
-_KEEPALIVE = grpc.KeepAliveOptions(keepalive_time_ms=310_000, keepalive_timeout_ms=10_000)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Recogniser:
+    """A model on one of the servers."""
+
+    endpoint: Endpoint
+    form: protocol.ModelFormat
 
 
 class AsyncAsrClient:
-    """Talks to one server. Use it as an async context manager, and for any number of streams at once."""
+    """Talks to one server, or to several alike. Use it as an async context manager, for any number of streams at once.
+
+    A call that fails for a reason that may pass is tried again, at once on another server when there is one. A server
+    that fails again and again is left alone for a while; `endpoints` says how each is doing.
+    """
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Prepare; nothing is sent yet. Call it inside a running event loop.
@@ -48,7 +61,7 @@ class AsyncAsrClient:
             SettingsError: as `load_settings`.
         """
         self._settings = settings or load_settings()
-        self._triton = aio.InferenceServerClient(self._settings.triton_endpoint, keepalive_options=_KEEPALIVE)
+        self._endpoints = Endpoints(self._settings)
 
     async def __aenter__(self) -> AsyncAsrClient:
         """Return the client."""
@@ -62,27 +75,32 @@ class AsyncAsrClient:
 
     async def close(self) -> None:
         """Close the connection. Streams still open end with `ServerUnavailable`."""
-        await self._triton.close()
+        await self._endpoints.close()
+
+    @property
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """How each server has done lately, in the order of the settings."""
+        return self._endpoints.states
 
     async def is_ready(self) -> bool:
-        """Whether the server and all its models are ready; False when there is no server."""
-        try:
-            return bool(await self._triton.is_server_ready(client_timeout=self._settings.inference_timeout_secs))
-        except InferenceServerException:
-            return False
+        """Whether a server and all its models are ready; False when there is none."""
+        return await self._endpoints.any_ready()
 
     async def models(self) -> list[ServerModel]:
         """Return the recognisers of the server. Raises AmiraError."""
-        found = []
-        index = await self._ask(self._triton.get_model_repository_index(as_json=True))
-        for entry in index.get("models", []):
-            name, version = entry["name"], entry.get("version", "")
-            ready = entry.get("state") == "READY"
-            if ready:
-                form = await self._find_format(name)
-                if form is not None:
-                    found.append(protocol.describe(name, version, form, ready=ready))
-        return found
+
+        async def once() -> list[ServerModel]:
+            found = []
+            endpoint = await self._endpoints.choose()
+            index = await self._ask(endpoint, endpoint.triton.get_model_repository_index(as_json=True))
+            for entry in index.get("models", []):
+                if entry.get("state") == "READY":
+                    form = await self._find_format(endpoint, entry["name"])
+                    if form is not None:
+                        found.append(protocol.describe(entry["name"], entry.get("version", ""), form, ready=True))
+            return found
+
+        return await self._retrying()(once)
 
     async def stream(
         self,
@@ -95,8 +113,10 @@ class AsyncAsrClient:
     ) -> AsyncGenerator[Partial | Final, None]:
         """Recognise audio while it comes.
 
-        When the server loses the stream (it was restarted, or no audio came for too long), the stream goes on in a new
-        sequence by itself. Leaving the iterator early gives the stream's place on the server back.
+        When its server is lost (it ended, hangs, is out of reach, or dropped the stream since no audio came for too
+        long), the stream goes on by itself in a new sequence, on another server when there is one: what was said since
+        the last pause is sent again, and the events go on as if nothing had happened. Leaving the iterator early gives
+        the stream's place on the server back.
 
         Args:
             audio: buffers of any length: bytes, or arrays of int16 or float samples. A plain iterable may block, as a
@@ -113,26 +133,23 @@ class AsyncAsrClient:
         Raises:
             AmiraError: its `partial` is what had been recognised. The stream has ended on the server, too.
         """
-        form = await self._find_recogniser(self._settings.streaming_model_name)
-        chunker = Chunker(
-            form.chunk_samples,
-            form.sample_rate,
-            sample_rate=sample_rate,
-            sample_format=sample_format,
-            channels=channels,
-        )
+        settings = self._settings
+        first = await self._find(settings.streaming_model_name)
+        chunker = first.form.chunker(sample_rate=sample_rate, sample_format=sample_format, channels=channels)
+        found = chain([first], repeat(None))
 
-        async def find_again() -> None:
-            nonlocal form
-            form = await self._find_unchanged(form)
+        async def open_sequence() -> ServerSequence:
+            recogniser = next(found) or await self._find_again(first.form, settings.streaming_model_name, patient=True)
+            return ServerSequence(
+                recogniser.endpoint, recogniser.form, options, timeout_secs=settings.inference_timeout_secs
+            )
 
-        stream = Stream(
-            lambda: ServerSequence(self._triton, self._settings, form, options),
-            find_again,
-            chunker,
-            History(form.chunk_secs),
-            reconnect_secs=self._settings.inference_timeout_secs,
+        retries = Retries(
+            opening=self._retrying,
+            going_on=lambda: for_streams(self._endpoints, settings.resume_timeout_secs),
+            losses=settings.retry_attempts,
         )
+        stream = Stream(open_sequence, retries, chunker, History(first.form.chunk_secs, settings.resume_audio_secs))
         async with aclosing(stream.events(audio)) as events:
             async for event in events:
                 yield event
@@ -159,85 +176,96 @@ class AsyncAsrClient:
             InvalidAudio: the file cannot be decoded, or there are no samples.
             AmiraError: the server could not do it; of a recording in pieces, `partial` is those before.
         """
-        form = await self._find_recogniser(self._settings.batch_model_name)
+        recogniser = await self._find(self._settings.batch_model_name)
+        form = recogniser.form
         if isinstance(audio, (str, Path)):
             samples = await asyncio.to_thread(load_audio, audio, form.sample_rate)
         else:
-            chunker = Chunker(
-                form.chunk_samples,
-                form.sample_rate,
-                sample_rate=sample_rate,
-                sample_format=sample_format,
-                channels=channels,
-            )
+            chunker = form.chunker(sample_rate=sample_rate, sample_format=sample_format, channels=channels)
             samples = np.concatenate([*chunker.push(audio), *chunker.finish()])
         if not len(samples):
             raise InvalidAudio("the recording holds no samples")
         limit = form.max_audio_secs or len(samples) / form.sample_rate
-        (_, first), *rest = await split_at_silence(samples, form.sample_rate, limit, self._listen)
-        whole = await self._transcribe_piece(first, form, options)
+        (_, piece), *rest = await split_at_silence(samples, form.sample_rate, limit, self._listen)
+        whole = await self._transcribe_piece(piece, recogniser, options)
         for start, piece in rest:
             try:
-                whole = append(whole, start / form.sample_rate, await self._transcribe_piece(piece, form, options))
+                later = await self._transcribe_piece(piece, recogniser, options)
             except AmiraError as error:
                 error.partial = whole
                 raise
+            whole = append(whole, start / form.sample_rate, later)
         return whole
 
     async def _listen(self, samples: Float32) -> Float32:
         """Return the probability of speech in each window of [samples], by the detector that the settings name."""
         if listens_locally(self._settings.vad):
             return await asyncio.to_thread(speech_probabilities, samples)
-        result = await self._ask(
-            self._triton.infer(
-                protocol.VAD_MODEL,
-                protocol.inputs(samples),
-                outputs=protocol.speech_outputs(),
-                client_timeout=self._settings.inference_timeout_secs,
-            )
-        )
-        return protocol.read_speech(result)
 
-    async def _transcribe_piece(self, samples: Float32, form: protocol.ModelFormat, options: DecodingOptions) -> Final:
-        began = time.perf_counter()
-        result = await self._ask(
-            self._triton.infer(
-                form.name,
-                protocol.inputs(samples),
-                outputs=protocol.outputs(),
-                parameters=options.parameters(),
-                client_timeout=self._settings.inference_timeout_secs,
-            )
-        )
-        final = protocol.read_transcript(result, form.frame_secs, (time.perf_counter() - began) * 1e3)
-        if not isinstance(final, Final):
-            raise ServerError(f"{form.name} answered with a transcript that is not final")
-        return final
+        async def once() -> Float32:
+            endpoint = await self._endpoints.choose()
+            asking = self._infer(endpoint, protocol.VAD_MODEL, samples, protocol.speech_outputs())
+            return protocol.read_speech(await asking)
 
-    async def _find_unchanged(self, form: protocol.ModelFormat) -> protocol.ModelFormat:
-        """Return where to go on. Raises AmiraError when no server answers, or one with another kind of model."""
-        name = self._settings.streaming_model_name
-        found = await self._find_recogniser(name)
-        if found != form:
-            raise ServerError(f"{name} on {self._settings.triton_endpoint} has changed: begin the stream anew")
+        return await self._retrying()(once)
+
+    async def _transcribe_piece(self, samples: Float32, first: _Recogniser, options: DecodingOptions) -> Final:
+        found = chain([first], repeat(None))
+
+        async def once() -> Final:
+            recogniser = next(found) or await self._find_again(first.form, self._settings.batch_model_name)
+            name = recogniser.form.name
+            began = time.perf_counter()
+            result = await self._infer(recogniser.endpoint, name, samples, protocol.outputs(), options.parameters())
+            final = protocol.read_transcript(result, first.form.frame_secs, (time.perf_counter() - began) * 1e3)
+            if not isinstance(final, Final):
+                raise ServerError(f"{name} answered with a transcript that is not final")
+            return final
+
+        return await self._retrying()(once)
+
+    async def _find(self, name: str) -> _Recogniser:
+        """Find a recogniser on a server. Raises AmiraError."""
+        return await self._retrying()(self._look_up, name)
+
+    async def _find_again(self, form: protocol.ModelFormat, name: str, *, patient: bool = False) -> _Recogniser:
+        """Find a recogniser like that on a server that answers, in one try. Raises AmiraError."""
+        found = await self._look_up(name, patient=patient)
+        if found.form != form:
+            raise ServerError(f"{name} on {found.endpoint.address} has changed: begin the stream anew")
         return found
 
-    async def _find_recogniser(self, name: str) -> protocol.ModelFormat:
-        form = await self._find_format(name)
-        if form is None:
-            raise ServerError(f"model {name!r} on {self._settings.triton_endpoint} is not a recogniser of this kind")
-        return form if form.successor is None else await self._find_recogniser(form.successor)
+    async def _look_up(self, name: str, *, patient: bool = False) -> _Recogniser:
+        endpoint = await self._endpoints.choose(patient=patient)
+        return _Recogniser(endpoint, await self._find_recogniser(endpoint, name))
 
-    async def _find_format(self, name: str) -> protocol.ModelFormat | None:
-        answer = await self._ask(self._triton.get_model_config(name, as_json=True))
+    async def _find_recogniser(self, endpoint: Endpoint, name: str) -> protocol.ModelFormat:
+        form = await self._find_format(endpoint, name)
+        if form is None:
+            raise ServerError(f"model {name!r} on {endpoint.address} is not a recogniser of this kind")
+        return form if form.successor is None else await self._find_recogniser(endpoint, form.successor)
+
+    async def _find_format(self, endpoint: Endpoint, name: str) -> protocol.ModelFormat | None:
+        answer = await self._ask(endpoint, endpoint.triton.get_model_config(name, as_json=True))
         return protocol.read_format(answer["config"])
 
-    async def _ask(self, call: Any) -> Any:
-        """Await one call to the server within the deadline; raise our errors."""
+    async def _infer(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        samples: Float32,
+        outputs: list[InferRequestedOutput],
+        parameters: dict[str, Parameter] | None = None,
+    ) -> InferResult:
+        """Send one request with [samples]."""
         seconds = self._settings.inference_timeout_secs
-        try:
-            return await asyncio.wait_for(call, seconds)
-        except InferenceServerException as error:
-            raise protocol.to_error(error, self._settings.triton_endpoint) from error
-        except asyncio.TimeoutError as error:
-            raise protocol.too_late(self._settings.triton_endpoint, seconds) from error
+        call = endpoint.triton.infer(
+            model, protocol.inputs(samples), outputs=outputs, parameters=parameters, client_timeout=seconds
+        )
+        return await self._ask(endpoint, call)
+
+    async def _ask(self, endpoint: Endpoint, call: Awaitable[_T]) -> _T:
+        return await endpoint.call(call, self._settings.inference_timeout_secs)
+
+    def _retrying(self) -> AsyncRetrying:
+        return for_calls(self._endpoints, self._settings.retry_attempts)

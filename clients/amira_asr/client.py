@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.chunker import Buffer, SampleFormat
-from amira_asr.errors import ServerUnavailable
+from amira_asr.endpoints import EndpointState
+from amira_asr.errors import ClientClosed
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.options import NO_OPTIONS, DecodingOptions, Finalize
 from amira_asr.settings import Settings
@@ -26,7 +27,10 @@ _INTERRUPT_SECS = 3.0
 
 
 class AsrClient:
-    """Talks to one server. Use it as a context manager; its methods may be called from several threads at once."""
+    """`AsyncAsrClient` for blocking code. Use it as a context manager.
+
+    Its methods may be called from several threads at once.
+    """
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Prepare; nothing is sent yet. As `AsyncAsrClient`."""
@@ -56,8 +60,13 @@ class AsrClient:
             self._run(self._shut_down())
             self._stop()
 
+    @property
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """How each server has done lately, in the order of the settings."""
+        return self._client.endpoints
+
     def is_ready(self) -> bool:
-        """Whether the server and all its models are ready; False when there is no server."""
+        """Whether a server and all its models are ready; False when there is none."""
         return self._run(self._client.is_ready())
 
     def models(self) -> list[ServerModel]:
@@ -105,7 +114,7 @@ class AsrClient:
         """Run a coroutine in the client's thread and wait for it."""
         if self._loop.is_closed():
             call.close()
-            raise ServerUnavailable("this client is closed: make a new one")
+            raise ClientClosed("this client is closed: make a new one")
         done = threading.Event()
         future = asyncio.run_coroutine_threadsafe(_marked(call, done), self._loop)
         try:

@@ -28,6 +28,28 @@ class ServerUnavailable(AmiraError):
     retryable = True
 
 
+class ClientClosed(ServerUnavailable):
+    """The client was closed: make a new one."""
+
+    retryable = False
+
+
+class CircuitOpen(ServerUnavailable):
+    """Every endpoint failed so often that it is left alone for a while; nothing was sent.
+
+    Attributes:
+        retry_after_secs: when the first of them is tried again.
+    """
+
+    def __init__(self, message: str, retry_after_secs: float) -> None:
+        super().__init__(message)
+        self.retry_after_secs = retry_after_secs
+
+
+class ServerStopping(ServerUnavailable):
+    """The server finishes what it has begun, and takes nothing new."""
+
+
 class DeadlineExceeded(AmiraError):
     """The server did not answer in time."""
 
@@ -36,6 +58,12 @@ class DeadlineExceeded(AmiraError):
 
 class ServerFull(AmiraError):
     """The server serves as many streams as it admits."""
+
+    retryable = True
+
+
+class RateLimited(AmiraError):
+    """The server takes no more from this client for now."""
 
     retryable = True
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from amira_asr.audio import Float32
 from amira_asr.events import Transcript
 
-# About 2 MB a stream. Older audio is not needed: what was said in it is known.
-_MAX_SECS = 30.0
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -31,12 +28,12 @@ class Chunk:
 class History:
     """The latest chunks of a stream, in order."""
 
-    def __init__(self, chunk_secs: float, max_secs: float = _MAX_SECS) -> None:
+    def __init__(self, chunk_secs: float, max_secs: float) -> None:
         """Start with nothing.
 
         Args:
             chunk_secs: duration of a chunk.
-            max_secs: audio kept, at most.
+            max_secs: audio kept, at most, besides what is not answered. What was said in older audio is known.
         """
         self._chunk_secs = chunk_secs
         self._max_chunks = max(2, int(max_secs / chunk_secs))

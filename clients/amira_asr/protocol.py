@@ -13,14 +13,17 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from amira_asr.audio import Float32
+from amira_asr.chunker import Chunker, SampleFormat
 from amira_asr.errors import (
     AmiraError,
     DeadlineExceeded,
     InvalidAudio,
     InvalidRequest,
+    RateLimited,
     SequenceLost,
     ServerError,
     ServerFull,
+    ServerStopping,
     ServerUnavailable,
 )
 from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, stable_words_of, words_of
@@ -44,7 +47,8 @@ _OUTPUTS = [
 _LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
 _STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
 # The last one is Triton's own, of a queue that is full before our models see the request.
-_FULL = re.compile(r"server full|server overloaded|rate limited|Exceeds maximum queue size")
+_FULL = re.compile(r"server full|server overloaded|Exceeds maximum queue size")
+_LIMITED = re.compile(r"rate limited")
 _OPTION = re.compile(r"; allowed\b|^unknown parameter|^phrases\b|^lm_weight\b|comes too late")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
 # "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.
@@ -78,6 +82,16 @@ class ModelFormat:
     def chunk_secs(self) -> float:
         """Duration of a chunk."""
         return self.chunk_samples / self.sample_rate
+
+    def chunker(self, *, sample_rate: int, sample_format: SampleFormat, channels: int) -> Chunker:
+        """Return what cuts buffers of that kind into chunks of the model. Raises InvalidAudio."""
+        return Chunker(
+            self.chunk_samples,
+            self.sample_rate,
+            sample_rate=sample_rate,
+            sample_format=sample_format,
+            channels=channels,
+        )
 
 
 def read_format(config: dict[str, Any]) -> ModelFormat | None:
@@ -198,8 +212,10 @@ def to_error(error: InferenceServerException | AioRpcError, endpoint: str) -> Am
         kind, message = DeadlineExceeded, f"{endpoint} did not answer in time; raise inference_timeout_secs or retry"
     elif _FULL.search(message):
         kind = ServerFull
+    elif _LIMITED.search(message):
+        kind = RateLimited
     elif _STOPPING.search(message):
-        kind = ServerUnavailable
+        kind = ServerStopping
     elif _LOST.search(message):
         kind, message = SequenceLost, f"{message} (start a new stream)"
     elif _DOWN.search(status) or _DOWN.search(message):

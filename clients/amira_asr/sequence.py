@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 from grpc.aio import AioRpcError
-from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
 from amira_asr import protocol
 from amira_asr.audio import Float32
-from amira_asr.errors import AmiraError, ServerUnavailable
+from amira_asr.endpoints import Endpoint
+from amira_asr.errors import AmiraError
 from amira_asr.events import Final, Partial, Transcript
 from amira_asr.options import NO_OPTIONS, DecodingOptions
-from amira_asr.settings import Settings
 from amira_asr.timeline import follow
 
 # Hides the way to the server and back, without piling up work there.
@@ -33,18 +32,20 @@ class ServerSequence:
 
     def __init__(
         self,
-        triton: aio.InferenceServerClient,
-        settings: Settings,
+        endpoint: Endpoint,
         form: protocol.ModelFormat,
         options: DecodingOptions = NO_OPTIONS,
+        *,
+        timeout_secs: float,
     ) -> None:
-        self._settings = settings
+        self._endpoint = endpoint
+        self._timeout_secs = timeout_secs
         self._options = options
         self._finished: Transcript | None = None  # segments of this sequence that have ended
         self._format = form
         self._id = str(uuid.uuid4())  # never a counter: two clients would collide
         self._requests: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._responses = triton.stream_infer(self._outgoing())
+        self._responses = endpoint.triton.stream_infer(self._outgoing())
         self._reading: asyncio.Task[Any] | None = None
         self._sent: deque[float] = deque()  # when the chunks without a response were sent
         self._begun = self._ended = self._confirmed = self._broken = False
@@ -83,7 +84,10 @@ class ServerSequence:
 
     async def receive(self) -> Partial | Final:
         """Wait for the next response; return all that has been recognised in the sequence. Raises AmiraError."""
-        return await self._receive(self._settings.inference_timeout_secs)
+        response = await self._response(self._timeout_secs)
+        if response is None:
+            raise self._endpoint.too_late(self._timeout_secs)
+        return self._read(response)
 
     async def collect(self) -> Partial | Final | None:
         """End the sequence; return the latest that it still says, if anything.
@@ -96,9 +100,12 @@ class ServerSequence:
             self.send(np.zeros(0, np.float32), end=True)
         latest = None
         deadline = time.perf_counter() + _GOODBYE_SECS
-        while self._sent and not self._broken and (left := deadline - time.perf_counter()) > 0:
+        while self._sent and not self._broken:
+            response = await self._response(max(0.0, deadline - time.perf_counter()))
+            if response is None:
+                break
             with contextlib.suppress(AmiraError):
-                latest = await self._receive(left)
+                latest = self._read(response)
         self._broken = self._broken or bool(self._sent)  # what has not come by now is not waited for again
         return latest
 
@@ -121,27 +128,31 @@ class ServerSequence:
                 return
             self._reading = None
 
-    async def _receive(self, timeout_secs: float) -> Partial | Final:
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(anext(self._responses))
+    async def _response(self, timeout_secs: float) -> asyncio.Task[Any] | None:
+        """Wait for the next response, or for what is wrong with the stream; None when nothing comes in time."""
+        self._reading = reading = self._reading or asyncio.ensure_future(anext(self._responses))
         # Not wait_for: to cancel a read is to cancel the gRPC stream, and with it an END on its way.
-        await asyncio.wait({self._reading}, timeout=timeout_secs)
-        endpoint = self._settings.triton_endpoint
-        if not self._reading.done():
-            raise protocol.too_late(endpoint, timeout_secs)
-        reading, self._reading = self._reading, None
+        await asyncio.wait({reading}, timeout=timeout_secs)
+        if not reading.done():
+            return None
+        self._reading = None
+        return reading
+
+    def _read(self, response: asyncio.Task[Any]) -> Partial | Final:
+        """Return all that has been recognised in the sequence. Raises AmiraError."""
         try:
-            result, error = reading.result()
+            result, error = response.result()
         except (StopAsyncIteration, asyncio.CancelledError) as closed:  # the reading was cancelled, not the caller
             self._broken = True
-            raise ServerUnavailable(f"{endpoint} closed the stream") from closed
+            raise self._endpoint.hung_up() from closed
         except (InferenceServerException, AioRpcError) as broken:
             self._broken = True
-            raise protocol.to_error(broken, endpoint) from broken
+            raise self._endpoint.failed(broken) from broken
         sent = self._sent.popleft()
         if error is not None:
-            raise protocol.to_error(error, endpoint) from error
+            raise self._endpoint.failed(error) from error
         self._confirmed = True
+        self._endpoint.answered()
         event = protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)
         if self._finished is not None:
             event = follow(self._finished, event)

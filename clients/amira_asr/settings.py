@@ -33,11 +33,20 @@ _OF_ONE_RECOGNISER = {
 }
 
 
-def _check_endpoint(value: str) -> str:
-    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d+)", value)
-    if match is None or not 1 <= int(match[1]) <= 65535:
-        raise ValueError("should be host:port without a scheme, with a port from 1 to 65535, such as localhost:8001")
+def _check_endpoints(value: str) -> str:
+    for endpoint in parse_endpoints(value):
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d+)", endpoint)
+        if match is None or not 1 <= int(match[1]) <= 65535:
+            raise ValueError(
+                "should be host:port without a scheme, with a port from 1 to 65535, such as localhost:8001, "
+                "or several of them with commas between"
+            )
     return value
+
+
+def parse_endpoints(text: str) -> tuple[str, ...]:
+    """Return each host:port of `host:port, host:port` once, in order."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
 def _check_recognisers(text: str) -> str:
@@ -103,7 +112,7 @@ def parse_aliases(text: str) -> dict[str, str]:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Endpoints = Annotated[str, AfterValidator(_check_endpoints)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -116,8 +125,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    triton_endpoint: Endpoint = Field("localhost:8001", description="host:port of Triton's gRPC service, for clients")
+    triton_endpoint: Endpoints = Field(
+        "localhost:8001", description="host:port of Triton's gRPC service, for clients; several with commas between"
+    )
     inference_timeout_secs: float = Field(10.0, gt=0, le=3600, description="longest wait of a client for one response")
+    retry_attempts: int = Field(3, ge=1, le=100, description="tries of a client at a call, or at going on after a loss")
+    resume_timeout_secs: float = Field(
+        30.0, ge=0, le=3600, description="a client's stream that lost its server looks for one to go on with this long"
+    )
+    resume_audio_secs: float = Field(
+        30.0, ge=20, le=600, description="audio that a client's stream keeps to go on with"
+    )
+    circuit_breaker_failures: int = Field(
+        5, ge=1, le=1000, description="failures in a row after which a client leaves an endpoint alone"
+    )
+    circuit_breaker_recovery_secs: float = Field(
+        5.0, gt=0, le=3600, description="how long it does so before it tries one call"
+    )
+    keepalive_secs: float = Field(30.0, ge=10, le=7200, description="clients ping quiet connections this often")
     streaming_model_name: ModelName = Field("asr_streaming", description="the streaming ensemble")
     batch_model_name: ModelName = Field("asr_batch", description="the whole-utterance ensemble")
     preprocessor_model_name: ModelName = Field("preprocessor", description="log-mel model")

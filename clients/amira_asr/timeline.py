@@ -47,6 +47,19 @@ def follow(finished: Transcript, current: _TranscriptT) -> _TranscriptT:
     )
 
 
+def after(transcript: _TranscriptT, seconds: float) -> _TranscriptT:
+    """Return the words that do not start before a moment: what `before` leaves out. `segments` stay as they are."""
+    earlier = before(transcript, seconds)
+    words = transcript.words[len(earlier.words) :]
+    return replace(
+        transcript,
+        text=" ".join(word.text for word in words),
+        tokens=transcript.tokens[len(earlier.tokens) :],
+        words=words,
+        stable_words=max(0, transcript.stable_words - len(earlier.words)),
+    )
+
+
 def before(transcript: Transcript, seconds: float) -> Transcript:
     """Return the words that start before a moment, whole, as the transcript of the audio until then."""
     tokens = transcript.tokens

@@ -17,6 +17,9 @@ CHUNK_SECS = 0.1
 RATE = 16000
 
 
+FULL = "server full: 4 of 4 streams are in use; try again later"
+
+
 def chunk(level):
     """A chunk that the fake recogniser hears as the word of that number."""
     return np.full(CHUNK, level / 1000, np.float32)
@@ -37,7 +40,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     failed: set[str] = field(default_factory=set)
     streams_open: int = 0
     most_unanswered: int = 0
-    full: bool = False
+    refusing: str = ""  # what a START is told
+    ready: bool = True
+    probes: int = 0
+    running: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: frozen
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     forget_before: set[int] = field(default_factory=set)  # numbers of requests
     break_before: set[int] = field(default_factory=set)
@@ -46,13 +52,20 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __post_init__(self):
         self.answering.set()
+        self.running.set()
 
     @property
     def sequences(self):
         """IDs in the order of their START."""
         return [name for name, _, start, _ in self.requests if start]
 
+    async def ServerReady(self, request, context):  # noqa: N802  gRPC's names
+        self.probes += 1
+        await self.running.wait()
+        return service_pb2.ServerReadyResponse(ready=self.ready)
+
     async def ModelConfig(self, request, context):  # noqa: N802  gRPC's names
+        await self.running.wait()
         config = model_config_pb2.ModelConfig(name=request.name)
         values = {"sample_rate": RATE, "chunk_samples": self.chunk_samples, "frame_secs": CHUNK_SECS}
         if request.name == "asr_batch":
@@ -92,6 +105,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             while (request := await arrived.get()) is not None:
                 await self.answering.wait()
+                await self.running.wait()
                 number = len(self.requests)
                 if number in self.break_before:
                     self.break_before.discard(number)
@@ -115,8 +129,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.forget_before.discard(number)
             self.heard.clear()
         if start:
-            if self.full:
-                return refuse("server full: 4 of 4 streams are in use; try again later")
+            if self.refusing:
+                return refuse(self.refusing)
             self.heard[name] = []
         elif name not in self.heard:
             return refuse(f"sequence {name!r} is not live here: it never started; send START to begin anew")

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from amira_asr.errors import DeadlineExceeded, InvalidAudio, SequenceLost, ServerError, ServerFull, ServerUnavailable
+from amira_asr.errors import (
+    DeadlineExceeded,
+    InvalidAudio,
+    RateLimited,
+    SequenceLost,
+    ServerError,
+    ServerFull,
+    ServerStopping,
+    ServerUnavailable,
+)
 from amira_asr.events import Final, Token, words_of
 from amira_asr.output import OutputFormat, cues, write
 from amira_asr.protocol import to_error
@@ -138,11 +147,11 @@ def test_cues_break_at_pauses_and_before_they_grow_long():
     ("message", "status", "kind", "retryable"),
     [
         ("in ensemble 'asr_streaming', server full: 4 of 4 streams are in use", "UNAVAILABLE", ServerFull, True),
-        ("in ensemble 'asr_streaming', rate limited: client 'a' may start 30 in 60 s", "UNAVAILABLE", ServerFull, True),
+        ("in ensemble 'asr_streaming', rate limited: client 'a' may start 30 in 60 s", "UNAVAILABLE", RateLimited, True),
         ("in ensemble 'asr_batch', Exceeds maximum queue size", "UNAVAILABLE", ServerFull, True),
         ("sequence 'x' failed earlier (bad)", "INVALID_ARGUMENT", SequenceLost, True),
         ("inference request must specify the START flag", "INVALID_ARGUMENT", SequenceLost, True),
-        ("server is stopping: it takes nothing new", "INVALID_ARGUMENT", ServerUnavailable, True),
+        ("server is stopping: it takes nothing new", "INVALID_ARGUMENT", ServerStopping, True),
         ("failed to connect to all addresses", "StatusCode.UNAVAILABLE", ServerUnavailable, True),
         ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", DeadlineExceeded, True),
         ("AUDIO[3] is nan; every sample must be finite", "INVALID_ARGUMENT", InvalidAudio, False),

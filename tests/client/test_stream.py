@@ -27,7 +27,7 @@ from amira_asr import (
 from amira_asr.events import words_of
 from amira_asr.history import Chunk, History
 from amira_asr.timeline import append, before
-from tests.client.fake_triton import CHUNK, FakeTriton, chunk, serving, words
+from tests.client.fake_triton import CHUNK, FULL, FakeTriton, chunk, serving, words
 
 TIMEOUT_SECS = 1.0
 
@@ -80,12 +80,12 @@ async def test_chunks_go_ahead_of_their_responses_but_not_far(client, triton):
 
 
 async def test_nothing_goes_ahead_before_the_server_has_accepted(client, triton):
-    triton.full = True
+    triton.refusing = FULL
     with pytest.raises(ServerFull) as caught:
         await recognise(client, [chunk(level) for level in range(1, 20)])
     assert caught.value.retryable
     assert caught.value.partial is None
-    assert [start for _, _, start, _ in triton.requests] == [True, False]  # the START, and the END that frees Triton's
+    assert [(start, end) for _, _, start, end in triton.requests] == [(True, False), (False, True)] * 3
 
 
 @pytest.mark.parametrize("kind", ["forget_before", "break_before"])
@@ -113,22 +113,26 @@ async def test_a_loss_again_at_the_same_place_is_raised(client, triton):
     with pytest.raises(SequenceLost) as caught:
         await recognise(client, [chunk(level) for level in range(1, 30)])
     assert caught.value.partial.text == words(1, 2, 3, 4, 5)
-    assert len(triton.sequences) == 2
+    assert len(triton.sequences) == 4
 
 
-async def test_a_long_stream_is_replayed_from_a_pause(client, triton, monkeypatch):
-    monkeypatch.setattr(History.__init__, "__defaults__", (4.0,))  # 40 chunks
-    levels = [0 if n % 10 in (0, 1, 2) else n for n in range(1, 101)]
-    triton.forget_before.add(90)
-    events = await recognise(client, [chunk(level) for level in levels])
+async def test_a_long_stream_is_replayed_from_a_pause(triton):
+    settings = Settings(triton_endpoint="x:1", resume_audio_secs=20)  # 200 chunks
+    levels = [0 if n % 10 in (0, 1, 2) else n for n in range(1, 401)]
+    triton.forget_before.add(390)
+    async with serving(triton) as endpoint:
+        client = AsyncAsrClient(settings.model_copy(update={"triton_endpoint": endpoint}))
+        events = await recognise(client, [chunk(level) for level in levels])
+        await client.close()
     spoken = [level for level in levels if level]
     assert events[-1].text == words(*spoken)
     assert [round(word.start_secs * 10) + 1 for word in events[-1].words] == spoken
     assert [token.id for token in events[-1].tokens] == spoken
-    assert events[-1].audio_secs == pytest.approx(10.1)
-    assert 91 < len(triton.requests) < 145, "the whole stream was sent again"
+    assert events[-1].audio_secs == pytest.approx(40.1)
+    assert 391 < len(triton.requests) < 610, "the whole stream was sent again"
     partials = [event.text for event in events[:-1]]
     assert partials == sorted(partials, key=len)
+    assert [segment.text for segment in events[-1].segments] == [words(*spoken)]
 
 
 async def test_a_server_that_restarts_meanwhile_is_waited_for(triton):

@@ -1,0 +1,224 @@
+"""Several servers: turns, failover of calls and of streams, circuit breakers, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import numpy as np
+import pytest
+
+from amira_asr import (
+    AsyncAsrClient,
+    CircuitOpen,
+    ClientClosed,
+    DeadlineExceeded,
+    Final,
+    InvalidAudio,
+    RateLimited,
+    ServerFull,
+    ServerStopping,
+    ServerUnavailable,
+    Settings,
+)
+from tests.client.fake_triton import CHUNK, FULL, FakeTriton, chunk, serving, words
+
+STOPPING = "server is stopping: it takes nothing new"
+LIMITED = "rate limited: this client opened 10 streams within a minute, its limit"
+FAST = {
+    "inference_timeout_secs": 1.0,
+    "resume_timeout_secs": 3.0,
+    "circuit_breaker_failures": 2,
+    "circuit_breaker_recovery_secs": 1.5,
+}
+
+
+@pytest.fixture
+async def pair():
+    """Two servers, and a client of both."""
+    servers = [FakeTriton(), FakeTriton()]
+    async with AsyncExitStack() as stack:
+        addresses = [await stack.enter_async_context(serving(server)) for server in servers]
+        settings = Settings(triton_endpoint=", ".join(addresses), **FAST)
+        client = await stack.enter_async_context(AsyncAsrClient(settings))
+        yield servers, client
+
+
+async def recognise(client, levels):
+    return [event async for event in client.stream([chunk(level) for level in levels])]
+
+
+def starts(servers):
+    return [len(server.sequences) for server in servers]
+
+
+async def test_streams_take_turns(pair):
+    servers, client = pair
+    for _ in range(4):
+        assert (await recognise(client, range(1, 4)))[-1].text == words(1, 2, 3)
+    assert starts(servers) == [2, 2]
+    assert [state.circuit for state in client.endpoints] == ["closed", "closed"]
+
+
+@pytest.mark.parametrize("refusal", [FULL, STOPPING, LIMITED])
+async def test_a_refused_stream_begins_on_the_other_server_at_once(pair, refusal):
+    servers, client = pair
+    servers[0].refusing = refusal
+    began = time.monotonic()
+    for _ in range(3):
+        assert (await recognise(client, range(1, 4)))[-1].text == words(1, 2, 3)
+    assert time.monotonic() - began < 1.0
+    assert starts(servers)[1] == 3
+    assert starts(servers)[0] <= 1, "a server that refused was asked again at once"
+    assert [state.circuit for state in client.endpoints] == ["closed", "closed"], "it is alive"
+
+
+@pytest.mark.parametrize(("refusal", "kind"), [(FULL, ServerFull), (STOPPING, ServerStopping), (LIMITED, RateLimited)])
+async def test_a_stream_that_all_refuse_is_tried_again_after_a_while_and_then_given_up(pair, refusal, kind):
+    servers, client = pair
+    for server in servers:
+        server.refusing = refusal
+    with pytest.raises(kind):
+        await recognise(client, range(1, 4))
+    assert sum(starts(servers)) == 4  # retry_attempts, and one for the further server
+    opening = asyncio.ensure_future(recognise(client, range(1, 4)))
+    await asyncio.sleep(0.01)
+    servers[1].refusing = ""
+    assert (await opening)[-1].text == words(1, 2, 3)
+
+
+@pytest.mark.parametrize("number", [1, 7, 19])
+async def test_a_stream_whose_server_breaks_goes_on_at_the_other(pair, number):
+    servers, client = pair
+    servers[0].break_before.add(number)
+    events = await recognise(client, range(1, 21))
+    assert [event.text for event in events[:-1]] == [words(*range(1, n + 1)) for n in range(1, 21)]
+    assert (type(events[-1]), events[-1].text) == (Final, words(*range(1, 21)))
+    assert starts(servers) == [1, 1]
+
+
+async def test_a_stream_whose_server_freezes_goes_on_at_the_other_after_the_deadline(pair):
+    servers, client = pair
+
+    async def audio():
+        for level in range(1, 21):
+            if level == 7:
+                servers[0].running.clear()
+            yield chunk(level)
+
+    began = time.monotonic()
+    events = [event async for event in client.stream(audio())]
+    assert [event.text for event in events[:-1]] == [words(*range(1, n + 1)) for n in range(1, 21)]
+    assert starts(servers) == [1, 1]
+    assert time.monotonic() - began < FAST["inference_timeout_secs"] + 3
+
+
+async def test_many_streams_move_without_a_word_lost(pair):
+    servers, client = pair
+    servers[0].break_before |= {40}
+    many = [range(first, first + 20) for first in range(1, 601, 20)]
+    patient = Settings(triton_endpoint=",".join(state.address for state in client.endpoints))
+    async with AsyncAsrClient(patient) as client:
+        finals = [events[-1].text for events in await asyncio.gather(*(recognise(client, levels) for levels in many))]
+    assert finals == [words(*levels) for levels in many]
+
+
+async def test_a_call_goes_to_the_other_server_when_one_is_gone():
+    async with AsyncExitStack() as stack:
+        gone, here = FakeTriton(), FakeTriton()
+        async with serving(gone) as dead:
+            pass
+        alive = await stack.enter_async_context(serving(here))
+        settings = Settings(triton_endpoint=f"{dead},{alive}", **FAST)
+        client = await stack.enter_async_context(AsyncAsrClient(settings))
+        assert await client.is_ready()
+        for _ in range(6):
+            assert (await client.transcribe(chunk(5))).text == "w5"
+            assert len(await client.models()) == 2
+        assert client.endpoints[1].circuit == "closed"
+        assert client.endpoints[0].failures > 0
+        assert "Connection refused" in client.endpoints[0].last_error or dead in client.endpoints[0].last_error
+
+
+async def test_what_is_wrong_with_a_request_is_never_tried_again(pair):
+    servers, client = pair
+    for server in servers:
+        server.fail_at[0] = "AUDIO[3] is nan; every sample must be a finite number in [-1, 1]"
+    with pytest.raises(InvalidAudio):
+        await client.transcribe(chunk(1))
+    assert sum(len(server.requests) for server in servers) == 1
+
+
+async def test_a_call_that_the_server_cannot_do_for_now_is_tried_again():
+    triton = FakeTriton(fail_at={0: FULL, 1: LIMITED})
+    async with serving(triton) as endpoint, AsyncAsrClient(Settings(triton_endpoint=endpoint)) as client:
+        assert (await client.transcribe(chunk(5))).text == "w5"
+        assert len(triton.requests) == 3
+
+
+async def test_a_server_that_was_too_slow_is_not_asked_again():
+    triton = FakeTriton()
+    triton.running.clear()
+    async with serving(triton) as endpoint, AsyncAsrClient(Settings(triton_endpoint=endpoint, **FAST)) as client:
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="circuit closed"):
+            await client.models()
+        assert time.monotonic() - began < 2.0
+
+
+async def test_the_circuit_opens_fails_at_once_and_closes_after_a_probe():
+    triton = FakeTriton()
+    async with serving(triton) as endpoint:
+        pass
+    async with AsyncAsrClient(Settings(triton_endpoint=endpoint, **FAST)) as client:
+        with pytest.raises(ServerUnavailable, match=rf"{endpoint}.*circuit open after 2 failures"):
+            await client.models()
+        assert client.endpoints[0].circuit == "open"
+        began = time.monotonic()
+        with pytest.raises(CircuitOpen, match=rf"{endpoint} \(circuit open after 2 failures, tried again in") as caught:
+            await client.models()
+        assert time.monotonic() - began < 0.1
+        assert 0 < caught.value.retry_after_secs <= 2
+        async with serving(triton, endpoint):
+            await asyncio.sleep(FAST["circuit_breaker_recovery_secs"] + 0.3)
+            assert client.endpoints[0].circuit == "half-open"
+            answers = await asyncio.gather(*(client.models() for _ in range(10)))
+            assert all(len(models) == 2 for models in answers)
+            assert triton.probes == 1, "more than one call tried a server that may still be down"
+            assert client.endpoints[0].circuit == "closed"
+
+
+async def test_a_failed_probe_opens_the_circuit_again():
+    triton = FakeTriton()
+    async with serving(triton) as endpoint:
+        pass
+    async with AsyncAsrClient(Settings(triton_endpoint=endpoint, **FAST)) as client:
+        with pytest.raises(ServerUnavailable):
+            await client.models()
+        await asyncio.sleep(FAST["circuit_breaker_recovery_secs"] + 0.1)
+        with pytest.raises(ServerUnavailable, match=f"no server is .*{endpoint}"):
+            await client.models()
+        assert client.endpoints[0].circuit == "open"
+
+
+async def test_a_closed_client_says_so(pair):
+    _, client = pair
+    await client.close()
+    with pytest.raises(ClientClosed) as caught:
+        await client.models()
+    assert not caught.value.retryable
+    with pytest.raises(ClientClosed):
+        await client.transcribe(np.zeros(CHUNK, np.float32))
+
+
+async def test_turns_are_fair_when_one_is_left_alone():
+    servers = [FakeTriton() for _ in range(3)]
+    servers[0].refusing = STOPPING
+    async with AsyncExitStack() as stack:
+        addresses = [await stack.enter_async_context(serving(server)) for server in servers]
+        client = await stack.enter_async_context(AsyncAsrClient(Settings(triton_endpoint=",".join(addresses))))
+        for _ in range(10):
+            await recognise(client, range(1, 3))
+    assert Counter(starts(servers)[1:]) == Counter([5, 5])
