@@ -62,10 +62,8 @@ class ServerFull(AmiraError):
     retryable = True
 
 
-class RateLimited(AmiraError):
+class RateLimited(ServerFull):
     """The server takes no more from this client for now."""
-
-    retryable = True
 
 
 class SequenceLost(AmiraError):

@@ -149,7 +149,7 @@ class Stream:
             self._sequence = await self._open_sequence()
             start_secs = self._history.start_secs
             if self._latest is not None and start_secs:
-                self._resumption = Resumption.at_loss(self._latest, start_secs, self._reported_words)
+                self._resumption = Resumption.at_loss(self._latest, start_secs)
             self._next = 0
             self._send()
             return await self._sequence.receive()
@@ -194,7 +194,7 @@ class Stream:
         return whole if self._latest is None or whole.audio_secs > self._latest.audio_secs else self._latest
 
     def _whole(self, event: Partial | Final) -> Partial | Final:
-        return event if self._resumption is None else self._resumption.apply(event)
+        return event if self._resumption is None else self._resumption.apply(event, self._reported_words)
 
     def _leave_sequence(self) -> None:
         """Close the sequence. Nobody waits for a server that may be frozen."""

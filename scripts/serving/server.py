@@ -30,6 +30,9 @@ ADDRESS_FILE = "address.json"
 # Triton counts every sequence without an END as in flight, abandoned ones too; `drain` is what waits for live ones.
 _TRITON_EXIT_SECS = 3
 
+# Below the least `keepalive_secs` of a client. Triton's own limit of 5 minutes is above what many proxies bear.
+_PING_INTERVAL_MS = 5_000
+
 
 class ServerStartError(RuntimeError):
     """Triton ended or did not become ready in time; the message has the end of its log."""
@@ -129,6 +132,7 @@ class TritonServer:
             f"--exit-timeout-secs={_TRITON_EXIT_SECS}",
             f"--grpc-header-forward-pattern={_CLIENT_HEADER}",
             f"--http-header-forward-pattern=(?i){_CLIENT_HEADER}",
+            f"--grpc-http2-min-recv-ping-interval-without-data={_PING_INTERVAL_MS}",
             f"--log-warning={str(options.log_level != 'error').lower()}",
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",

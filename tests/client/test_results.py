@@ -147,7 +147,12 @@ def test_cues_break_at_pauses_and_before_they_grow_long():
     ("message", "status", "kind", "retryable"),
     [
         ("in ensemble 'asr_streaming', server full: 4 of 4 streams are in use", "UNAVAILABLE", ServerFull, True),
-        ("in ensemble 'asr_streaming', rate limited: client 'a' may start 30 in 60 s", "UNAVAILABLE", RateLimited, True),
+        (
+            "in ensemble 'asr_streaming', rate limited: client 'a' may start 30 in 60 s",
+            "UNAVAILABLE",
+            RateLimited,
+            True,
+        ),
         ("in ensemble 'asr_batch', Exceeds maximum queue size", "UNAVAILABLE", ServerFull, True),
         ("sequence 'x' failed earlier (bad)", "INVALID_ARGUMENT", SequenceLost, True),
         ("inference request must specify the START flag", "INVALID_ARGUMENT", SequenceLost, True),
