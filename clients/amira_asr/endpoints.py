@@ -21,7 +21,6 @@ from amira_asr.errors import (
     CircuitOpen,
     ClientClosed,
     DeadlineExceeded,
-    RateLimited,
     ServerFull,
     ServerStopping,
     ServerUnavailable,
@@ -80,7 +79,7 @@ class Endpoint:
             expected_exception=(ServerUnavailable, DeadlineExceeded),
             name=address,
         )
-        self._avoided_until = 0.0
+        self._refused_until = self._failed_until = 0.0
         self._probing: asyncio.Task[bool] | None = None
 
     @property
@@ -93,9 +92,14 @@ class Endpoint:
         return EndpointState(self.address, circuit, breaker.failure_count, wait, last)
 
     @property
+    def failed_lately(self) -> bool:
+        """Whether it did not answer a moment ago, and has not been heard of since."""
+        return time.monotonic() < self._failed_until
+
+    @property
     def avoided(self) -> bool:
         """Whether it failed or refused a moment ago, so that another one is better."""
-        return time.monotonic() < self._avoided_until
+        return self.failed_lately or time.monotonic() < self._refused_until
 
     async def call(self, call: Awaitable[_T], timeout_secs: float) -> _T:
         """Await one call to this server within a deadline. Raises AmiraError."""
@@ -142,25 +146,23 @@ class Endpoint:
         except AmiraError:
             return False
         if ready:
-            self._avoided_until = 0.0
+            self._failed_until = 0.0
         return ready
 
     def _note(self, error: AmiraError) -> AmiraError:
-        if isinstance(error, (ServerFull, RateLimited)):
-            self._avoid(_FULL_SECS)
+        now = time.monotonic()
+        if isinstance(error, ServerFull):
+            self._refused_until = now + _FULL_SECS
         elif isinstance(error, ServerStopping):
-            self._avoid(self._recovery_secs)
+            self._refused_until = now + self._recovery_secs
         elif isinstance(error, (ServerUnavailable, DeadlineExceeded)):
-            self._avoid(self._recovery_secs)
+            self._failed_until = now + self._recovery_secs
             with contextlib.suppress(type(error)), self._breaker:
                 raise error
             return type(error)(f"{error}; {self.state}")
         else:  # it is alive, and said what is wrong
             self.answered()
         return error
-
-    def _avoid(self, seconds: float) -> None:
-        self._avoided_until = max(self._avoided_until, time.monotonic() + seconds)
 
 
 class Endpoints:
@@ -194,7 +196,8 @@ class Endpoints:
         Endpoints whose circuit is half-open are probed: in the background while others serve, else at once.
 
         Args:
-            patient: whether to probe open ones, too, when there is nothing else: for a stream that somebody waits for.
+            patient: for a stream that has lost its server, and whose audio waits: where all failed lately, all are
+                probed, open or not, and the first that answers is taken.
 
         Raises:
             CircuitOpen: there is none to try.
@@ -203,24 +206,23 @@ class Endpoints:
         """
         if self._closed:
             raise ClientClosed("this client is closed: make a new one")
-        by_circuit: dict[Circuit, list[Endpoint]] = {"closed": [], "half-open": [], "open": []}
-        for endpoint in self._all:
-            by_circuit[endpoint.state.circuit].append(endpoint)
-        closed = by_circuit["closed"]
-        probes = [asyncio.ensure_future(endpoint.probe()) for endpoint in by_circuit["half-open"]]
-        if not closed and patient:
-            probes += [asyncio.ensure_future(endpoint.probe()) for endpoint in by_circuit["open"]]
-        if not closed:
+        circuits = [(endpoint, endpoint.state.circuit) for endpoint in self._all]
+        usable = [endpoint for endpoint, circuit in circuits if circuit == "closed"]
+        probes = [asyncio.ensure_future(endpoint.probe()) for endpoint, circuit in circuits if circuit == "half-open"]
+        if patient and all(endpoint.failed_lately for endpoint in usable):
+            probes = [asyncio.ensure_future(endpoint.probe()) for endpoint in self._all]
+            usable = []
+        if not usable:
             if not probes:
-                wait = min(state.retry_after_secs for state in self.states)
+                wait = min(endpoint.state.retry_after_secs for endpoint in self._all)
                 raise CircuitOpen(f"no server is tried now: {self.describe()}", wait)
             for answer in asyncio.as_completed(probes):
                 if await answer:
                     break
-            closed = [endpoint for endpoint in self._all if endpoint.state.circuit == "closed"]
-        if not closed:
+            usable = [e for e in self._all if e.state.circuit == "closed" and not (patient and e.failed_lately)]
+        if not usable:
             raise ServerUnavailable(f"no server is ready: {self.describe()}")
-        chosen = min(closed, key=lambda endpoint: (endpoint.avoided, endpoint.last_used))
+        chosen = min(usable, key=lambda endpoint: (endpoint.avoided, endpoint.last_used))
         chosen.last_used = next(self._turns)
         return chosen
 

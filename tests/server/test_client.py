@@ -46,7 +46,9 @@ def client(server):
 def fragile(tmp_path):
     """A private server to break, and a client that waits for it only briefly."""
     with start_server(tmp_path, RepositorySettings(max_concurrent_streams=1)) as server:
-        settings = Settings(triton_endpoint=server.grpc_endpoint, inference_timeout_secs=DEADLINE_SECS)
+        settings = Settings(
+            triton_endpoint=server.grpc_endpoint, inference_timeout_secs=DEADLINE_SECS, resume_timeout_secs=1
+        )
         with AsrClient(settings) as client:
             yield server, client
 
@@ -161,7 +163,7 @@ def test_a_killed_server_is_noticed_within_the_deadline(fragile, clips):
     began = time.monotonic()
     with pytest.raises((ServerUnavailable, DeadlineExceeded)) as caught:
         list(stream)
-    assert time.monotonic() - began < DEADLINE_SECS + 2
+    assert time.monotonic() - began < DEADLINE_SECS + 4
     assert caught.value.partial.tokens[: len(before.tokens)] == before.tokens
     assert caught.value.retryable
     assert not client.is_ready()
@@ -174,9 +176,9 @@ def test_a_frozen_server_is_noticed_at_the_deadline(fragile, clips):
     os.kill(server.pid, signal.SIGSTOP)
     began = time.monotonic()
     try:
-        with pytest.raises(DeadlineExceeded, match=r"did not answer within 2 s"):
+        with pytest.raises((ServerUnavailable, DeadlineExceeded), match=r"did not answer within 2 s"):
             list(stream)
-        assert time.monotonic() - began < DEADLINE_SECS + 3
+        assert time.monotonic() - began < DEADLINE_SECS + 7  # two probes of 2 s, a pause, and the goodbye
     finally:
         os.kill(server.pid, signal.SIGCONT)
 
