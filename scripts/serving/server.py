@@ -19,6 +19,7 @@ from types import TracebackType
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
 from scripts.serving.interfaces import restrictions
+from scripts.serving.shared_memory import region_prefix, remove_regions
 
 # backends/common/launcher.py reads them.
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
@@ -95,6 +96,7 @@ class TritonServer:
         self.log_path = options.runtime_folder / "triton.log"
         self._drain_file = options.runtime_folder / "draining"
         self._address_file = options.runtime_folder / ADDRESS_FILE
+        self._shared_memory = region_prefix(options.runtime_folder)
         self.probe_id = secrets.token_urlsafe()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -138,6 +140,8 @@ class TritonServer:
             f"--log-verbose={int(options.log_level == 'verbose')}",
             *restrictions(options.open_interfaces),
         ]
+        # Read by the backends that are written in Python, whatever their names.
+        command += [f"--backend-config=python,shm-region-prefix-name={self._shared_memory}"]
         if options.model_control:
             # A server that loads one more model is ready all the while.
             command += ["--model-control-mode=explicit", "--load-model=*", "--strict-readiness=false"]
@@ -149,6 +153,7 @@ class TritonServer:
     def start(self) -> None:
         """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
         self._drain_file.unlink(missing_ok=True)
+        remove_regions(self._shared_memory)  # of a launcher that was killed with its server
         backends = self.options.runtime_folder / "backends"
         self._installation.lay_out_backends(backends)
         with contextlib.ExitStack() as stack:
@@ -239,6 +244,7 @@ class TritonServer:
             self._process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
+        remove_regions(self._shared_memory)
         self._process = None
         return status
 
