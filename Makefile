@@ -10,6 +10,7 @@ NEMO_PY := $(NEMO_VENV)/bin/python
 PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv' 2>/dev/null && { echo python$$v; break; }; done)
 SPEECH ?= ../shared/speech
 OUT ?=
+comma := ,
 DEFAULT_NEMO := scripts/train/default.nemo
 # Attention contexts that the default checkpoint was trained with, besides the one that is served.
 OTHER_CONTEXTS := 70,13 70,1
@@ -210,11 +211,12 @@ goldens: setup-nemo ## compute the reference outputs of the tests with NeMo [NEM
 	$(NEMO_PY) -m scripts.make_goldens $(NEMO)
 
 .PHONY: train
-train: setup-nemo ## train the default model, or go on where it stopped [MINUTES=150] [PROCESSES=2] [INIT=file.nemo]
+train: setup-nemo ## train the default model, or go on where it stopped [MINUTES=150] [PROCESSES=2] [INIT=file.nemo] [TEACHER=zipformer folder]
 	$(NEMO_PY) -m scripts.train.pack --speech $(SPEECH)
 	$(NEMO_PY) -m scripts.train.evaluation_text --eval $(SPEECH)/eval/eval.tsv
+	$(if $(TEACHER),PYTHONPATH=backends $(NEMO_PY) -m scripts.train.teacher "$(TEACHER)")
 	$(TRAIN_ENV) $(NEMO_PY) -m scripts.train --minutes $(or $(MINUTES),150) --processes $(or $(PROCESSES),2) \
-	    $(if $(INIT),--init-from $(INIT))
+	    $(if $(INIT),--init-from $(INIT)) $(if $(TEACHER),--set "train.distillation.weight=[5$(comma)2]")
 
 .PHONY: lock
 lock: setup ## resolve the pinned requirements anew

@@ -1,4 +1,4 @@
-"""`python -m scripts.train.teacher FOLDER`: what a stronger recogniser hears in the packed speech.
+"""`PYTHONPATH=backends python -m scripts.train.teacher FOLDER`: what a stronger recogniser hears in the packed speech.
 
 The teacher is a streaming Zipformer transducer in sherpa-onnx's files. The outputs of its encoder are kept beside the
 shards, and `distillation.py` lets the trained encoder imitate them. About a hundredth of the audio's time on one core.
@@ -8,11 +8,11 @@ import argparse
 import time
 from pathlib import Path
 
-import kaldi_native_fbank as knf
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from log_mel.kaldi import KaldiFrontEnd
 from scripts.train.corpus import SAMPLE_RATE, Corpus, read_index
 from scripts.train.teacher_frames import SUFFIX, WIDTH, Frames, frames_in
 
@@ -35,6 +35,10 @@ class Teacher:
         self._session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._window, self._shift = int(metadata["T"]), int(metadata["decode_chunk_len"])
+        silence = (
+            (self._window + self._shift) * SAMPLE_RATE // 100
+        )  # so that no frame of the recording lacks its window
+        self._front_end = KaldiFrontEnd(SAMPLE_RATE, 80, self._window, self._shift, silence)
         _, *states = self._session.get_inputs()
         types = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
         self._initial = {
@@ -47,7 +51,7 @@ class Teacher:
 
     def __call__(self, audio: npt.NDArray[np.float32]) -> Frames:
         """Encode a recording, float32 [samples] at 16 kHz, into [frames_in(samples), WIDTH]."""
-        features, states = self._features(audio), self._initial
+        features, states = self._front_end.utterance(audio), self._initial
         chunks = []
         for start in range(0, len(features) - self._window + 1, self._shift):
             window = features[None, start : start + self._window]
@@ -56,19 +60,6 @@ class Teacher:
             chunks.append(encoded[0])
         frames: Frames = np.concatenate(chunks)[: frames_in(len(audio))].astype(np.float16)
         return frames
-
-    def _features(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Kaldi's filterbank with sherpa-onnx's options, silence behind it to fill the last window."""
-        options = knf.FbankOptions()
-        options.frame_opts.dither = 0
-        options.frame_opts.snip_edges = False
-        options.mel_opts.num_bins = 80
-        options.mel_opts.high_freq = -400
-        fbank = knf.OnlineFbank(options)
-        silence = np.zeros((self._window + self._shift) * SAMPLE_RATE // 100, np.float32)
-        fbank.accept_waveform(SAMPLE_RATE, np.concatenate([audio, silence]).tolist())
-        fbank.input_finished()
-        return np.stack([fbank.get_frame(index) for index in range(fbank.num_frames_ready)])
 
 
 def _size(dimension: object) -> int:
