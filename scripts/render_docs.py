@@ -19,6 +19,7 @@ MEASUREMENTS = ROOT / "docs" / "measurements"
 PAGES = (
     ROOT / "README.md",
     ROOT / "docs" / "decoding.md",
+    ROOT / "docs" / "gateway.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "tensorrt.md",
@@ -260,6 +261,27 @@ def precisions(figures: Figures) -> str:
 
 
 # Name in the pages -> what makes the table, and the file it is made of.
+def gateway(figures: Figures) -> str:
+    """Latency of a chunk through the gateway and without it."""
+    rows = [
+        [
+            row["streams"],
+            f"{row['direct_p50_ms']:.1f} / {row['direct_p95_ms']:.1f}",
+            f"{row['gateway_p50_ms']:.1f} / {row['gateway_p95_ms']:.1f}",
+            f"**{row['added_p50_ms']:.1f}**",
+            f"{row['gateway_cpu_ms_per_chunk']:.2f}",
+        ]
+        for row in figures["rows"]
+    ]
+    heads = ["streams", "direct ms, p50 / p95", "gateway ms, p50 / p95", "added ms, p50", "gateway CPU ms per chunk"]
+    batch = figures["batch"]
+    recording = (
+        f"A recording of 10 s, four at a time: {batch['direct_ms']:.0f} ms direct, {batch['gateway_ms']:.0f} ms through "
+        f"the gateway, {batch['gateway_cpu_ms']:.1f} ms of it processor time of the gateway (medians)."
+    )
+    return f"{_table(heads, rows)}\n\n{recording}"
+
+
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
     "evaluation_short": (evaluation_short, "evaluation.json"),
@@ -270,6 +292,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "babble": (babble, "babble.json"),
     "release": (release, "release.json"),
     "bench": (bench, "bench.json"),
+    "gateway": (gateway, "gateway.json"),
     "precisions": (precisions, "engines.json"),
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
     "decoding": (decoding, "decoding.json"),
