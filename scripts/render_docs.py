@@ -276,8 +276,8 @@ def gateway(figures: Figures) -> str:
     heads = ["streams", "direct ms, p50 / p95", "gateway ms, p50 / p95", "added ms, p50", "gateway CPU ms per chunk"]
     batch = figures["batch"]
     recording = (
-        f"A recording of 10 s, four at a time: {batch['direct_ms']:.0f} ms direct, {batch['gateway_ms']:.0f} ms through "
-        f"the gateway, {batch['gateway_cpu_ms']:.1f} ms of it processor time of the gateway (medians)."
+        f"A recording of 10 s, four at a time: {batch['direct_ms']:.0f} ms direct, {batch['gateway_ms']:.0f} ms "
+        f"through the gateway, {batch['gateway_cpu_ms']:.1f} ms of it processor time of the gateway (medians)."
     )
     return f"{_table(heads, rows)}\n\n{recording}"
 
