@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tenacity import AsyncRetrying
@@ -99,6 +99,17 @@ class AsyncAsrClient:
                     if form is not None:
                         found.append(protocol.describe(entry["name"], entry.get("version", ""), form, ready=True))
             return found
+
+        return await self._retrying()(once)
+
+    async def model_config(self, name: str) -> dict[str, Any]:
+        """Return the configuration of any model on a server, as the JSON form of ModelConfig. Raises AmiraError."""
+
+        async def once() -> dict[str, Any]:
+            endpoint = await self._endpoints.choose()
+            answer = await self._ask(endpoint, endpoint.triton.get_model_config(name, as_json=True))
+            config: dict[str, Any] = answer["config"]
+            return config
 
         return await self._retrying()(once)
 

@@ -36,6 +36,7 @@ def test_health(http, server):
     [model] = detail["models"]
     assert (model["name"], model["ready"], model["chunk_ms"], model["sample_rate"]) == ("default", True, 560.0, 16000)
     assert model["streaming"]["name"] == "asr_streaming"
+    assert [(each["endpoint"], each["state"]) for each in model["circuits"]] == [(server.grpc_endpoint, "closed")]
     assert detail["triton"]["endpoint"] == server.grpc_endpoint
     assert detail["streams"] == {"active": 0, "limit": 256}
 

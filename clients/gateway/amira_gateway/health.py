@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from amira_asr import AmiraError, ServerModel
+from amira_asr.endpoints import EndpointState
 from amira_gateway.gateway import Gateway, gateway_of
 
 router = APIRouter(tags=["health"])
@@ -30,6 +31,24 @@ class EnsembleHealth(BaseModel):
     ready: bool
 
 
+class Circuit(BaseModel):
+    """How a server has done lately.
+
+    Attributes:
+        endpoint: host:port.
+        state: `closed` while it is used, `open` while it is left alone, `half-open` when one call may try it.
+        failures: in a row.
+        retry_after_secs: until it is tried again.
+        last_error: the latest of the failures.
+    """
+
+    endpoint: str
+    state: str
+    failures: int
+    retry_after_secs: float
+    last_error: str
+
+
 class ModelHealth(BaseModel):
     """One recogniser.
 
@@ -39,6 +58,7 @@ class ModelHealth(BaseModel):
         streaming: its ensemble for streams.
         batch: its ensemble for recordings.
         live_streams: streams open on it through this gateway.
+        circuits: of the servers, as its requests found them.
         sample_rate: of its audio, Hz.
         chunk_ms: duration of a chunk of a stream.
         max_audio_secs: longest recording in one piece; longer ones are split.
@@ -49,6 +69,7 @@ class ModelHealth(BaseModel):
     streaming: EnsembleHealth | None
     batch: EnsembleHealth | None
     live_streams: int
+    circuits: list[Circuit]
     sample_rate: int
     chunk_ms: float
     max_audio_secs: float | None
@@ -66,7 +87,6 @@ class TritonHealth(BaseModel):
 
     endpoint: str
     ready: bool
-    circuit: str
     error: str | None = None
 
 
@@ -120,6 +140,7 @@ async def detailed(request: Request) -> JSONResponse:
                     streaming=_ensemble(recogniser.streaming),
                     batch=_ensemble(recogniser.batch),
                     live_streams=admission.streams_by_model[recogniser.name],
+                    circuits=[_circuit(state) for state in gateway.recognisers.circuits(recogniser)],
                     sample_rate=kinds[0].sample_rate,
                     chunk_ms=kinds[0].chunk_ms,
                     max_audio_secs=recogniser.batch.max_audio_secs if recogniser.batch else None,
@@ -134,7 +155,6 @@ async def detailed(request: Request) -> JSONResponse:
         triton=TritonHealth(
             endpoint=gateway.settings.triton_endpoint,
             ready=ready,
-            circuit="closed" if ready else "open",
             error=error,
         ),
         streams=Load(active=admission.active["stream"], limit=admission.limits["stream"]),
@@ -159,3 +179,13 @@ def _status(gateway: Gateway, *, ready: bool) -> str:
 
 def _ensemble(model: ServerModel | None) -> EnsembleHealth | None:
     return None if model is None else EnsembleHealth(name=model.name, version=model.version, ready=model.ready)
+
+
+def _circuit(state: EndpointState) -> Circuit:
+    return Circuit(
+        endpoint=state.address,
+        state=state.circuit,
+        failures=state.failures,
+        retry_after_secs=round(state.retry_after_secs, 1),
+        last_error=state.last_error,
+    )

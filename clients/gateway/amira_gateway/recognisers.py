@@ -7,18 +7,15 @@ import math
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
-
-from tritonclient.grpc import aio
-from tritonclient.utils import InferenceServerException
 
 from amira_asr import AsyncAsrClient, ServerModel, Settings
-from amira_asr.protocol import to_error
+from amira_asr.endpoints import EndpointState
 from amira_asr.settings import parse_aliases
 from amira_gateway.refusals import Refusal
 
 DEFAULT = "default"
 _FRESH_SECS = 5.0
+_LOOKUP_SECS = 2.0
 _VERSION = re.compile(r"v\d+")
 
 
@@ -75,15 +72,18 @@ class Recognisers:
         """Prepare; nothing is sent yet. Call it inside a running event loop."""
         self._settings = settings
         self._aliases = parse_aliases(settings.gateway_model_aliases)
-        self._triton = aio.InferenceServerClient(settings.triton_endpoint)
-        self._clients: dict[str, AsyncAsrClient] = {}
+        # Looks things up. It does not try again, so that callers are refused at once while there is no server.
+        lookup_secs = min(_LOOKUP_SECS, settings.inference_timeout_secs)
+        update = {"retry_attempts": 1, "circuit_breaker_failures": 1, "circuit_breaker_recovery_secs": 1.0}
+        self._lookup = AsyncAsrClient(settings.model_copy(update={**update, "inference_timeout_secs": lookup_secs}))
+        self._clients = {DEFAULT: AsyncAsrClient(settings)}
         self._known: dict[str, Recogniser] = {}
         self._looked_at = -math.inf
         self._looking = asyncio.Lock()
 
     async def close(self) -> None:
         """Close all connections."""
-        await asyncio.gather(self._triton.close(), *(client.close() for client in self._clients.values()))
+        await asyncio.gather(*(client.close() for client in (self._lookup, *self._clients.values())))
 
     async def all(self) -> list[Recogniser]:
         """Return the recognisers that are ready, the default one first. Raises AmiraError."""
@@ -120,17 +120,16 @@ class Recognisers:
             self._clients[recogniser.name] = AsyncAsrClient(settings)
         return self._clients[recogniser.name]
 
+    def circuits(self, recogniser: Recogniser) -> tuple[EndpointState, ...]:
+        """Return how the servers have done lately, for this recogniser."""
+        return self.client(recogniser).endpoints
+
     async def server_ready(self) -> bool:
         """Whether Triton answers and all its models are ready."""
-        try:
-            timeout = min(2.0, self._settings.inference_timeout_secs)
-            return bool(await self._triton.is_server_ready(client_timeout=timeout))
-        except InferenceServerException:
-            return False
+        return await self._lookup.is_ready()
 
     async def _look(self) -> dict[str, Recogniser]:
-        default = self._clients.setdefault(DEFAULT, AsyncAsrClient(self._settings))
-        models = {model.name: model for model in await default.models()}
+        models = {model.name: model for model in await self._lookup.models()}
         found = {}
         for prefix in sorted({name for model in models if (name := self._prefix(model)) is not None}):
             streaming = models.get(prefix + self._settings.streaming_model_name)
@@ -152,20 +151,11 @@ class Recognisers:
     async def _frames(self, model: ServerModel | None) -> Frames | None:
         if model is None:
             return None
-        ensemble = await self._config(model.name)
-        front_end = await self._config(ensemble["ensemble_scheduling"]["step"][0]["model_name"])
+        ensemble = await self._lookup.model_config(model.name)
+        front_end = await self._lookup.model_config(ensemble["ensemble_scheduling"]["step"][0]["model_name"])
         frame_secs = float(ensemble["parameters"]["frame_secs"]["string_value"])
         hop = front_end.get("parameters", {}).get("hop_samples")
         if hop is None:
             return None
         hop_samples = int(hop["string_value"])
         return Frames(hop_samples, round(frame_secs * model.sample_rate / hop_samples))
-
-    async def _config(self, name: str) -> dict[str, Any]:
-        timeout = self._settings.inference_timeout_secs
-        try:
-            answer = await self._triton.get_model_config(name, as_json=True, client_timeout=timeout)
-        except InferenceServerException as error:
-            raise to_error(error, self._settings.triton_endpoint) from error
-        config: dict[str, Any] = answer["config"]
-        return config

@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse
 
 from amira_asr import (
     AmiraError,
+    CircuitOpen,
     DeadlineExceeded,
     InvalidAudio,
     InvalidRequest,
+    RateLimited,
     SequenceLost,
     ServerFull,
     ServerUnavailable,
@@ -76,11 +78,16 @@ class Refusal(HTTPException):
 
 def refusal_of(error: AmiraError) -> Refusal:
     """Return what to answer when the client library raises."""
-    status, code, retry_after = 502, "server_error", None
+    status, code = 502, "server_error"
+    retry_after: float | None = None
     if isinstance(error, InvalidAudio):
         status, code = 400, "invalid_audio"
     elif isinstance(error, InvalidRequest):
         status, code = 400, "invalid_option"
+    elif isinstance(error, RateLimited):
+        status, code, retry_after = 429, "rate_limit", _RETRY_SECS
+    elif isinstance(error, CircuitOpen):
+        status, code, retry_after = 503, "circuit_open", error.retry_after_secs
     elif isinstance(error, ServerFull):
         status, code, retry_after = 503, "server_full", _FULL_RETRY_SECS
     elif isinstance(error, (ServerUnavailable, SequenceLost)):
