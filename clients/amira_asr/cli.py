@@ -1,4 +1,4 @@
-"""The command `amira-asr`: stream, transcribe, models, config."""
+"""The command `amira-asr`: stream, transcribe, batch, models, config."""
 
 from __future__ import annotations
 
@@ -16,25 +16,19 @@ from rich.console import Console
 from rich.table import Table
 
 from amira_asr.audio import MODEL_SAMPLE_RATE
-from amira_asr.cli_decoding import (
-    BeamSize,
-    Endpointing,
-    EndpointSilence,
-    LmWeight,
-    Phrases,
-    VadGate,
-    decoding_options,
-)
+from amira_asr.cli_batch import transcribe_batch
+from amira_asr.cli_decoding import takes_decoding_options
 from amira_asr.cli_stream import StreamView, audio_source
 from amira_asr.cli_transcribe import plan, transcribe_files
 from amira_asr.client import AsrClient
 from amira_asr.errors import AmiraError
+from amira_asr.options import DecodingOptions
 from amira_asr.output import OutputFormat
 from amira_asr.settings import SettingsError, load_settings, render_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Endpoint = Annotated[Optional[str], typer.Option(help="host:port of Triton's gRPC service")]  # noqa: UP045  typer, 3.10
+Endpoint = Annotated[Optional[str], typer.Option(help="host:port of Triton's gRPC service; several with commas")]  # noqa: UP045  typer, 3.10
 Model = Annotated[Optional[str], typer.Option(help="which recogniser: a name that `models` shows")]  # noqa: UP045
 ConfigDir = Annotated[Path, typer.Option(help="folder with config.toml and config.yaml")]
 HERE = Path()
@@ -83,6 +77,7 @@ def models(endpoint: Endpoint = None, config_dir: ConfigDir = HERE) -> None:
 
 
 @app.command()
+@takes_decoding_options(streams=True)
 def stream(
     source: Annotated[str, typer.Argument(help="an audio file, - for raw PCM on standard input, or mic")],
     *,
@@ -95,26 +90,13 @@ def stream(
     rate: Annotated[int, typer.Option(help="sample rate of raw PCM, Hz")] = MODEL_SAMPLE_RATE,
     channels: Annotated[int, typer.Option(min=1, max=64, help="channels of raw PCM")] = 1,
     pcm_format: Annotated[PcmFormat, typer.Option("--format", help="of raw PCM")] = PcmFormat.S16LE,
-    beam_size: BeamSize = None,
-    phrases: Phrases = None,
-    lm_weight: LmWeight = None,
-    endpointing: Endpointing = None,
-    endpoint_silence_ms: EndpointSilence = None,
-    vad_gate: VadGate = None,
+    options: DecodingOptions,
 ) -> None:
     """Recognise speech while it comes: partial text grows on one line, then the final text.
 
     Ctrl+C ends the audio; the final text still comes. Twice stops at once.
     """
     settings = load_settings(config_dir, triton_endpoint=endpoint, streaming_model_name=model)
-    options = decoding_options(
-        beam_size=beam_size,
-        phrases=phrases,
-        lm_weight=lm_weight,
-        endpointing=endpointing,
-        endpoint_silence_ms=endpoint_silence_ms,
-        vad_gate=vad_gate,
-    )
     audio = audio_source(source, _stop_on_interrupt(), paced=not fast)
     raw = source == "-"
     with AsrClient(settings) as client, StreamView(as_json=as_json) as view:
@@ -144,6 +126,7 @@ def _stop_on_interrupt() -> threading.Event:
 
 
 @app.command()
+@takes_decoding_options(streams=False)
 def transcribe(
     files: Annotated[list[str], typer.Argument(help="audio files, folders of them, patterns such as '*.mp3'")],
     *,
@@ -160,11 +143,7 @@ def transcribe(
         Optional[str],  # noqa: UP045
         typer.Option(help="who hears where to split long recordings: auto, local or server"),
     ] = None,
-    beam_size: BeamSize = None,
-    phrases: Phrases = None,
-    lm_weight: LmWeight = None,
-    endpointing: Endpointing = None,
-    endpoint_silence_ms: EndpointSilence = None,
+    options: DecodingOptions,
 ) -> None:
     """Recognise whole recordings, several at a time. A file that fails does not stop the others."""
     settings = load_settings(config_dir, triton_endpoint=endpoint, batch_model_name=model, vad=vad)
@@ -172,15 +151,39 @@ def transcribe(
         jobs = plan(files, output_format, output_dir)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    options = decoding_options(
-        beam_size=beam_size,
-        phrases=phrases,
-        lm_weight=lm_weight,
-        endpointing=endpointing,
-        endpoint_silence_ms=endpoint_silence_ms,
-    )
     if asyncio.run(transcribe_files(settings, jobs, output_format, workers, options)):
         raise typer.Exit(1)
+
+
+@app.command()
+@takes_decoding_options(streams=False)
+def batch(
+    sources: Annotated[
+        list[str], typer.Argument(help="folders, audio files, patterns, NeMo manifests (.jsonl, .json)")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="folder for the results; that of an earlier run goes on with it")],
+    endpoint: Endpoint = None,
+    model: Model = None,
+    config_dir: ConfigDir = HERE,
+    output_format: Annotated[
+        Optional[OutputFormat],  # noqa: UP045
+        typer.Option("--format", help="write one file per recording below transcripts/, too"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="files at a time")] = 4,
+    retries: Annotated[int, typer.Option(min=0, max=100, help="of a file, while the server cannot do it for now")] = 5,
+    options: DecodingOptions,
+) -> None:
+    """Recognise thousands of recordings into a manifest; run it again after a crash, and it goes on.
+
+    Exit status: 0 all done, 1 some failed (failed.jsonl has the reasons), 3 the server went away before the end.
+    """
+    settings = load_settings(config_dir, triton_endpoint=endpoint, batch_model_name=model)
+    status = transcribe_batch(
+        settings, sources, out, form=output_format, workers=workers, retries=retries, options=options
+    )
+    if status:
+        raise typer.Exit(status)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +16,8 @@ from amira_asr.aio import AsyncAsrClient
 from amira_asr.errors import AmiraError
 from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.output import OutputFormat, write
+from amira_asr.recordings import find_recordings
 from amira_asr.settings import Settings
-
-_AUDIO_SUFFIXES = {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def plan(names: Sequence[str], form: OutputFormat, output_dir: Path | None) -> l
         ValueError: a folder without audio; transcripts would overwrite each other; several subtitle files would run
             together.
     """
-    sources = [path for name in names for path in _expand(name)]
+    sources = [path for name in names for path in find_recordings(name)]
     if output_dir is None:
         if len(sources) > 1 and form in (OutputFormat.SRT, OutputFormat.VTT):
             raise ValueError(f"{len(sources)} recordings as {form.value} need --output-dir: one subtitle file each")
@@ -58,19 +56,6 @@ def plan(names: Sequence[str], form: OutputFormat, output_dir: Path | None) -> l
         clashing = ", ".join(str(job.source) for job in jobs if job.target == target)
         raise ValueError(f"{target} would hold the transcripts of {count} recordings: {clashing}")
     return jobs
-
-
-def _expand(name: str) -> list[Path]:
-    path = Path(name)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO_SUFFIXES and file.is_file())
-        if not files:
-            raise ValueError(f"{path} holds no audio files ({', '.join(sorted(_AUDIO_SUFFIXES))})")
-        return files
-    if path.exists():
-        return [path]
-    # A name that matches nothing stays: it is reported as missing.
-    return [Path(match) for match in sorted(glob.glob(name, recursive=True))] or [path]  # noqa: PTH207  may be absolute
 
 
 async def transcribe_files(

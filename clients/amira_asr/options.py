@@ -36,6 +36,8 @@ class DecodingOptions:
         endpoint_no_speech_ms: silence that ends one without; 0 for never.
         endpoint_length_ms: length after which a segment ends before its next word; 0 for never.
         vad_gate: whether what is no speech is silenced before it is recognised; streams only.
+        vad_threshold: least probability of speech at which the gate opens.
+        vad_hangover_ms: audio that the gate keeps after speech.
     """
 
     beam_size: int | None = None
@@ -49,6 +51,8 @@ class DecodingOptions:
     endpoint_no_speech_ms: int | None = None
     endpoint_length_ms: int | None = None
     vad_gate: bool | None = None
+    vad_threshold: float | None = None
+    vad_hangover_ms: int | None = None
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the request parameters of START. Fractions go as text: Triton's parameters have none."""
