@@ -17,7 +17,7 @@ from log_mel.streaming import StreamingLogMel, StreamState, WindowGeometry
 from onnx_sequence.caches import Array, CacheSlots, parse_states
 from onnx_sequence.session import OnnxSession
 from rnnt_decoder.decoder import Chunk, Decoder
-from rnnt_decoder.joint import Int32, JointDistributions, JointOutput
+from rnnt_decoder.local_joint import LocalJoint
 from rnnt_decoder.options import Parameters
 from rnnt_decoder.stream import Stream
 
@@ -43,7 +43,7 @@ class RawPipeline:
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
         self._encoder = _session(model_repo / "encoder", threads)
-        self.joint = RawJoint(_session(model_repo / decoder.text("decoder_joint_model"), 1))
+        self.joint = LocalJoint(model_repo / decoder.text("decoder_joint_model") / "1" / "model.onnx")
         self.decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
 
     def open(self, parameters: Parameters | None = None) -> State:
@@ -80,34 +80,6 @@ class RawPipeline:
         """Search the encoder frames of one chunk of every stream."""
         pairs = zip(streams, encoded, strict=True)
         self.decoder.decode([Chunk(stream[2], piece, finalize=False, end=end) for stream, piece in pairs], self.joint)
-
-
-class RawJoint:
-    """A `joint.Joint` without Triton."""
-
-    def __init__(self, session: OnnxSession) -> None:
-        self._session = session
-        self._extra = [name for name in session.output_names if name == "DURATION"]
-
-    def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """As `joint.Joint.best`."""
-        names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE"]
-        output = self._run(names, encoded, targets, state_h, state_c)
-        labels, log_probs, confidences = (output[name] for name in names)
-        next_h, next_c = output["STATE_H_NEXT"], output["STATE_C_NEXT"]
-        return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
-
-    def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
-        """As `joint.Joint.distributions`."""
-        output = self._run(["LOG_PROBS"], encoded, targets, state_h, state_c)
-        next_h, next_c = output["STATE_H_NEXT"], output["STATE_C_NEXT"]
-        return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
-
-    def _run(
-        self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
-    ) -> dict[str, Array]:
-        inputs: dict[str, Array] = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
-        return self._session.run(inputs, [*names, "STATE_H_NEXT", "STATE_C_NEXT", *self._extra])
 
 
 def read_config(model: Path) -> ModelConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from common.triton_adapter import tensors
-from rnnt_decoder.joint import Float32, Int32, JointDistributions, JointOutput
+from rnnt_decoder.joint import Float32, Int32, JointDistributions, JointOutput, RecordCall
 
 _STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
 
@@ -29,7 +28,7 @@ class JointModel:
         *,
         max_batch_size: int,
         durations: bool,
-        record: Callable[[int, float], None] | None = None,
+        record: RecordCall | None = None,
     ) -> None:
         """Prepare.
 

@@ -23,7 +23,9 @@ from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import AnsweredCount
 from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.decoding_telemetry import DecodingTelemetry, StreamLatency, settled_labels
+from rnnt_decoder.joint import RecordCall
 from rnnt_decoder.joint_client import JointModel
+from rnnt_decoder.local_joint import LocalJoint
 from rnnt_decoder.stream import Stream
 
 
@@ -38,12 +40,7 @@ class TritonPythonModel:
         self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         metrics = self._telemetry.metrics
         self._decoding = DecodingTelemetry(metrics)
-        self._joint = JointModel(
-            config.text("decoder_joint_model"),
-            max_batch_size=config.integer("joint_max_batch_size", 1),
-            durations=self._decoder.has_durations,
-            record=self._decoding.asked_joint,
-        )
+        self._joint = _joint(config, Path(args["model_repository"]).parent, self._decoding.asked_joint)
         if config.is_sequence_model:
             self._latency = StreamLatency(metrics)
             self._sequences = SequenceTable(
@@ -104,7 +101,8 @@ class TritonPythonModel:
         failure: Exception | None = None
         streams, ends = [chunk.stream for chunk in chunks.values()], [chunk.end for chunk in chunks.values()]
         before = settled_labels(streams, [False] * len(streams))
-        self._joint.trace = traced([work[index][0] for index in chunks])
+        if isinstance(self._joint, JointModel):
+            self._joint.trace = traced([work[index][0] for index in chunks])
         try:
             self._decoder.decode(list(chunks.values()), self._joint)
         except Exception as error:  # above all of the joint: nobody's chunk could be decoded
@@ -124,3 +122,16 @@ class TritonPythonModel:
         if len(inputs["ENCODED"]) != 1:
             raise ValueError(f"ENCODED has {len(inputs['ENCODED'])} rows; allowed: 1, one stream per request")
         return Chunk(stream, inputs["ENCODED"][0][: int(inputs["ENCODED_LENGTH"][0, 0])], finalize, end)
+
+
+def _joint(config: ModelConfig, repository: Path, record: RecordCall) -> JointModel | LocalJoint:
+    """Return what evaluates `decoder_joint`: its graph in this process, or the model of the server."""
+    model = config.text("decoder_joint_model")
+    if config.text("joint", ("local", "model")) == "local":
+        return LocalJoint(repository / model / "1" / "model.onnx", record)
+    return JointModel(
+        model,
+        max_batch_size=config.integer("joint_max_batch_size", 1),
+        durations=config.boolean("durations"),
+        record=record,
+    )

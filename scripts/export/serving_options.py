@@ -14,9 +14,10 @@ class ServingOptions:
         batch_max_batch_size: utterances to a call of a batch model.
         max_concurrent_streams: live sequences; START of one more is refused.
         max_candidate_sequences: sequences Triton itself admits; well above, so that ours is the limit that is met.
-        encoder_queue_delay_microseconds: how long a chunk waits at the encoder for others to share its batch; the
-            steps around it do not wait, since what left the encoder together arrives together.
-        decoder_queue_delay_microseconds: the same at the decoder, just enough for one batch of the encoder to arrive.
+        preprocessor_queue_delay_microseconds: how long a chunk waits at the first step for others to share its batch.
+        encoder_queue_delay_microseconds: the same at the encoder; less, since what left a step together arrives
+            together.
+        decoder_queue_delay_microseconds: the same at the decoder.
         max_sequence_idle_microseconds: a sequence silent for longer is dropped.
         max_audio_secs: longest utterance of `asr_batch`.
         max_vad_audio_secs: longest recording of `vad`.
@@ -31,8 +32,9 @@ class ServingOptions:
     batch_max_batch_size: int = 8
     max_concurrent_streams: int = 256
     max_candidate_sequences: int = 1024
-    encoder_queue_delay_microseconds: int = 1_000
-    decoder_queue_delay_microseconds: int = 500
+    preprocessor_queue_delay_microseconds: int = 1_000
+    encoder_queue_delay_microseconds: int = 500
+    decoder_queue_delay_microseconds: int = 300
     max_sequence_idle_microseconds: int = 60_000_000
     max_audio_secs: int = 30
     max_vad_audio_secs: int = 600

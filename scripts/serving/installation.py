@@ -59,6 +59,9 @@ class TritonInstallation:
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(path for path in paths if path)
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.setdefault(variable, "1")
+        # Else glibc gives the arrays of a chunk back to the kernel, which clears the same pages for the next one.
+        environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+        environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 << 20))
         return environment
 
 
