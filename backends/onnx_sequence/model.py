@@ -41,6 +41,8 @@ class TritonPythonModel:
             intra_op_threads=config.integer("intra_op_threads", 1),
             allow_spinning=config.text("allow_spinning", ("0", "1")) == "1",
         )
+        # Where streams may not share a run, they still come and go together, so that the steps around have batches.
+        self._alone = config.boolean("streams_alone")
         self._inputs = [item["name"] for item in config.raw["input"]]
         self._outputs = [item["name"] for item in config.raw["output"]]
         self._checks = InputChecks.configured(config)
@@ -112,7 +114,10 @@ class TritonPythonModel:
             item if isinstance(item, ValueError) else RuntimeError("not processed") for item in accepted
         ]
         members = [(index, item) for index, item in enumerate(accepted) if not isinstance(item, ValueError)]
-        for group in group_by_shape([inputs for _, inputs in members]):
+        groups = group_by_shape([inputs for _, inputs in members])
+        if self._alone:
+            groups = [[position] for group in groups for position in group]
+        for group in groups:
             chosen = [members[position] for position in group]
             for (index, _), result in zip(chosen, together_or_alone(run, chosen), strict=True):
                 results[index] = result

@@ -11,6 +11,9 @@ from scripts.export.model_configs import MOST_HELD_BACK_SAMPLES, ModelConfigs
 from scripts.export.triton_config import FP32, INT64, parameters, zero_state
 from scripts.export.zipformer.files import State
 
+# Streams of which each has a run of its own, handed over together: the last waits for all of them.
+_STREAMS_ALONE = 8
+
 _TYPES: dict[int, pb.DataType.ValueType] = {TensorProto.FLOAT: FP32, TensorProto.INT64: INT64}
 
 
@@ -49,9 +52,11 @@ class ZipformerConfigs(ModelConfigs):
         config.sequence_batching.state.extend(
             zero_state(state.name, _TYPES[state.dtype], state.dims) for state in self.states
         )
-        config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
-        if config.max_batch_size == 1:  # nothing to wait for
-            config.sequence_batching.oldest.max_queue_delay_microseconds = 0
+        if self.encoder_batch_size == 1:
+            config.max_batch_size = min(config.max_batch_size, _STREAMS_ALONE)
+            config.parameters["streams_alone"].string_value = "true"
+        else:
+            config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
         return config
 
     def encoder_batch(self) -> pb.ModelConfig:
@@ -76,7 +81,9 @@ class ZipformerConfigs(ModelConfigs):
 
     def asr_streaming(self) -> pb.ModelConfig:
         """AUDIO -> transcript, chunk by chunk."""
-        return self._limited(super().asr_streaming())
+        config = super().asr_streaming()
+        config.max_batch_size = min(config.max_batch_size, self.encoder().max_batch_size)
+        return config
 
     def asr_batch(self) -> pb.ModelConfig:
         """AUDIO -> transcript of a whole utterance."""
