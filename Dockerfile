@@ -1,7 +1,8 @@
 # The server as an image; docs/deployment.md explains it.
 #   docker build -t amira-asr .                          NVIDIA's Triton, for GPUs and CPUs
 #   docker build -t amira-asr:cpu --target cpu .         python:slim and the Triton of a wheel, a tenth of the size
-#   docker build -t amira-asr:engines --target engines . builds TensorRT engines for the GPU it runs on
+#   docker build -t amira-asr-engines --target engines . builds TensorRT engines for the GPU it runs on
+#   docker build -t amira-gateway --target gateway .     HTTP and WebSocket in front of a server (docs/gateway.md)
 
 # 24.10 is Triton 2.51.0, the version that the tests run against; its TensorRT is 10.5.0, its Python 3.10.
 ARG TRITON_VERSION=24.10
@@ -40,7 +41,7 @@ LABEL org.opencontainers.image.title="amira-asr" \
 COPY --from=packages-cpu /opt/amira/venv /opt/amira/venv
 COPY --from=application /opt/amira /opt/amira
 RUN useradd --system --uid 10001 --home-dir /opt/amira amira \
-    && install -d -o amira /run/amira
+    && install -d -m 1777 /run/amira
 WORKDIR /opt/amira
 ENV PATH=/opt/amira/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
@@ -50,7 +51,38 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=3)"]
-ENTRYPOINT ["python3", "-m", "scripts.serve", "--runtime-dir", "/run/amira"]
+ENTRYPOINT ["python3", "-m", "scripts.serve", "--runtime-dir", "/run/amira", "--log-to-terminal"]
+
+
+FROM python:3.11-slim-bookworm AS packages-gateway
+WORKDIR /build
+ENV PIP_NO_CACHE_DIR=1
+COPY requirements/gateway.txt requirements/
+RUN python3 -m venv /opt/amira/venv \
+    && /opt/amira/venv/bin/pip install -r requirements/gateway.txt
+COPY pyproject.toml README.md ./
+COPY clients clients
+RUN /opt/amira/venv/bin/pip install --no-deps . \
+    && /opt/amira/venv/bin/pip uninstall -y setuptools pip
+
+
+FROM python:3.11-slim-bookworm AS gateway
+LABEL org.opencontainers.image.title="amira-gateway" \
+      org.opencontainers.image.description="HTTP, WebSocket and OpenAI's interface in front of Amira ASR" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+COPY --from=packages-gateway /opt/amira/venv /opt/amira/venv
+RUN useradd --system --uid 10001 --home-dir /opt/amira amira
+WORKDIR /opt/amira
+ENV PATH=/opt/amira/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    AMIRA_GATEWAY_HOST=0.0.0.0
+USER 10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health/live', timeout=3)"]
+ENTRYPOINT ["amira-gateway"]
 
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3 AS packages-gpu
@@ -85,7 +117,7 @@ RUN /opt/amira/venv/bin/pip uninstall -y setuptools pip
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3 AS user
 RUN useradd --system --uid 10001 --home-dir /opt/amira amira \
-    && install -d -o amira /run/amira
+    && install -d -m 1777 /run/amira
 WORKDIR /opt/amira
 ENV PATH=/opt/amira/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -119,4 +151,4 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=3)"]
-ENTRYPOINT ["python3", "-m", "scripts.serve", "--runtime-dir", "/run/amira"]
+ENTRYPOINT ["python3", "-m", "scripts.serve", "--runtime-dir", "/run/amira", "--log-to-terminal"]

@@ -58,7 +58,7 @@ switch: setup ## new version into the running server, no stream dropped: REPO=fo
 	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
 
 .PHONY: test
-test: $(VENV)/import $(VENV)/engines $(VENV)/lm lint ## lint, types, and all tests against a real server
+test: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy lint ## lint, types, and all tests against a real server
 	$(PY) -m pytest
 
 .PHONY: fuzz
@@ -168,6 +168,19 @@ $(VENV)/lm: $(VENV)/ready requirements/lm.txt
 language-model: $(VENV)/lm ## estimate a small language model from the training texts [OUT=work/language_model.arpa]
 	$(PY) -m scripts.language_model --speech $(SPEECH) $(if $(OUT),--out $(OUT))
 
+$(VENV)/deploy: $(VENV)/ready requirements/deploy.txt
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements/deploy.txt
+	@touch $@
+
+.PHONY: rehearse-image
+rehearse-image: $(VENV)/deploy ## the steps of the Dockerfile in folders, and a clip through the server there [TARGET=gpu]
+	@if command -v bwrap >/dev/null; then $(PY) -m scripts.image $(or $(TARGET),cpu); \
+	else echo "not rehearsed: needs bubblewrap (Debian: apt install bubblewrap)"; fi
+
+.PHONY: sbom
+sbom: $(VENV)/deploy ## bill of materials of the image, CycloneDX [TARGET=gpu] [OUT=work/sbom.json]
+	$(PY) -m scripts.image.sbom --target $(or $(TARGET),cpu) --out $(or $(OUT),work/sbom.json)
+
 .PHONY: import-zipformer
 import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder]
 	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
@@ -228,6 +241,8 @@ lock: setup ## resolve the pinned requirements anew
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra backends --extra lm -c requirements/dev.txt \
 	    pyproject.toml -o requirements/image.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra gateway -c requirements/dev.txt pyproject.toml \
+	    -o requirements/gateway.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra engine-builder -c requirements/dev.txt \
 	    -c requirements/import.txt pyproject.toml -o requirements/engine-builder.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra deploy -c requirements/dev.txt pyproject.toml \

@@ -63,7 +63,9 @@ def repository_settings(settings: Settings) -> RepositorySettings:
     )
 
 
-def server_from(settings: Settings, runtime_folder: Path, config_dir: Path) -> TritonServer:
+def server_from(
+    settings: Settings, runtime_folder: Path, config_dir: Path, *, log_to_file: bool = True
+) -> TritonServer:
     """Stage the recognisers below `runtime_folder` and return a server for them, not started yet."""
     staged = runtime_folder / "model-repo"
     # Joining a path that is absolute gives that path.
@@ -84,6 +86,7 @@ def server_from(settings: Settings, runtime_folder: Path, config_dir: Path) -> T
         log_level=settings.log_level,
         model_control=settings.model_control == "explicit",
         open_interfaces=parse_interfaces(settings.open_interfaces),
+        log_to_file=log_to_file,
     )
     return TritonServer(options)
 
@@ -94,6 +97,7 @@ def main() -> int:
     parser.add_argument("--config-dir", type=Path, default=ROOT, help="folder with config.toml and config.yaml")
     parser.add_argument("--print-config", action="store_true", help="show the effective settings and stop")
     parser.add_argument("--runtime-dir", type=Path, default=ROOT / "run" / "serve", help="staged models and the log")
+    parser.add_argument("--log-to-terminal", action="store_true", help="Triton's log, too, as containers want it")
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.config_dir)
@@ -101,7 +105,9 @@ def main() -> int:
             print(render_settings(arguments.config_dir))
             return 0
         arguments.runtime_dir.mkdir(parents=True, exist_ok=True)
-        server = server_from(settings, arguments.runtime_dir, arguments.config_dir)
+        server = server_from(
+            settings, arguments.runtime_dir, arguments.config_dir, log_to_file=not arguments.log_to_terminal
+        )
     except (SettingsError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -113,7 +119,7 @@ def _run(server: TritonServer) -> int:
         signal.signal(name, _stop)
     try:
         server.start()
-        print(f"starting tritonserver; log: {server.log_path}")
+        print(f"starting tritonserver; log: {server.log_path if server.options.log_to_file else 'here'}", flush=True)
         server.wait_ready()
         print(f"ready: gRPC {server.grpc_endpoint}, HTTP port {server.http_port}, metrics {server.metrics_url}")
         print("Ctrl+C stops", flush=True)
