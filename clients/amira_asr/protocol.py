@@ -52,8 +52,10 @@ _LIMITED = re.compile(r"rate limited")
 _OPTION = re.compile(r"; allowed\b|^unknown parameter|^phrases\b|^lm_weight\b|comes too late")
 _AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
 # "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.
+# "Stream removed" is what it says of every stream of a connection whose bytes make no sense, or that breaks at once.
 _DOWN = re.compile(
-    "UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy",
+    "UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy"
+    "|Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto",
     re.IGNORECASE,
 )
 

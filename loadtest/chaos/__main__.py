@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from loadtest.chaos.report import print_head, print_outcome, print_totals, totals
@@ -69,6 +70,7 @@ async def _play(name: str, stage: Stage) -> Outcome:
     try:
         return await SCENARIOS[name](stage)
     except Exception as error:  # the others are played all the same
+        traceback.print_exc()
         return Outcome(name, problems=[f"not finished: {type(error).__name__}: {error}"])
 
 

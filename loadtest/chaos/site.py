@@ -16,7 +16,7 @@ from types import TracebackType
 
 import psutil
 
-from amira_asr import AsyncAsrClient, Settings
+from amira_asr import AmiraError, AsyncAsrClient, Settings
 from loadtest.processes import server_processes
 from scripts.serving.draining import read_activity
 from scripts.serving.server import ServerOptions, TritonServer
@@ -24,6 +24,7 @@ from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECS = 0.1
+_RESTART_SECS = 60.0
 _MODELS = ("preprocessor", "encoder", "decoder", "decoder_joint")
 
 
@@ -152,6 +153,18 @@ class Site:
             yield size
         finally:
             filler.unlink(missing_ok=True)
+
+    async def settled(self) -> Footprint:
+        """As `footprint`, of a server that may yet end: Triton may crash some time after it was frozen."""
+        deadline = time.monotonic() + _RESTART_SECS
+        while True:
+            await self.ready()
+            try:
+                return await self.footprint()
+            except (AmiraError, OSError, psutil.Error):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_POLL_SECS)
 
     async def footprint(self, settle_secs: float = 10.0) -> Footprint:
         """Return what is held, after at most `settle_secs` in which streams that ended may be put away."""

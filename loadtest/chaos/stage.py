@@ -130,7 +130,7 @@ class Stage:
     async def disturbed(
         self,
         name: str,
-        fault: Callable[[Callers], Awaitable[str | None]],
+        fault: Callable[[Callers], Awaitable[str | None]] | Callable[[Callers], Awaitable[None]],
         *,
         site: Site | None = None,
         endpoint: str = "",
@@ -166,6 +166,5 @@ class Stage:
 
     async def conclude(self, outcome: Outcome, site: Site) -> None:
         """Look at what the server still holds when all streams are over, and judge."""
-        await site.ready()
-        outcome.after = await site.footprint()
+        outcome.after = await site.settled()
         outcome.judge()

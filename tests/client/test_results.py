@@ -162,6 +162,8 @@ def test_cues_break_at_pauses_and_before_they_grow_long():
         ("AUDIO[3] is nan; every sample must be finite", "INVALID_ARGUMENT", InvalidAudio, False),
         ("something broke", "StatusCode.INTERNAL", ServerError, False),
         ("Internal error from Core", "StatusCode.INTERNAL", ServerUnavailable, True),
+        ("Stream removed (Failed parsing HTTP/2)", "StatusCode.UNKNOWN", ServerUnavailable, True),
+        ("Received RST_STREAM with error code 2", "StatusCode.INTERNAL", ServerUnavailable, True),
         ("Stub process 'encoder_0_0' is not healthy.", None, ServerUnavailable, True),
     ],
 )

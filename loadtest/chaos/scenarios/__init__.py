@@ -13,6 +13,8 @@ _ALL: tuple[Play, ...] = (
     processes.undisturbed,
     processes.server_killed,
     processes.server_killed_again,
+    processes.one_of_two_killed,
+    processes.one_of_two_frozen,
     processes.preprocessor_killed,
     processes.encoder_killed,
     processes.decoder_killed,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from loadtest.chaos.callers import Callers
-from loadtest.chaos.stage import Outcome, Stage
+from loadtest.chaos.site import Site
+from loadtest.chaos.stage import DEADLINE_SECS, Outcome, Stage
+from scripts.serving.staging import RepositorySettings
 
 _FROZEN_SECS = 3.0
+# A client gives a server up that does not answer for so long.
+_DEADLINE_SECS = 4.0
 
 
 async def undisturbed(stage: Stage) -> Outcome:
@@ -38,6 +45,34 @@ async def server_killed_again(stage: Stage) -> Outcome:
         stage.site.kill()
 
     return await stage.disturbed("server killed again", kill_twice)
+
+
+async def one_of_two_killed(stage: Stage) -> Outcome:
+    """SIGKILL to one of two servers that callers know; it comes back, and nobody waits for it."""
+
+    async def kill(_callers: Callers) -> None:
+        stage.site.kill()
+
+    return await _with_another(stage, "one of two killed", kill)
+
+
+async def one_of_two_frozen(stage: Stage) -> Outcome:
+    """SIGSTOP to one of two servers until the streams have ended, and callers with a deadline of 4 s."""
+
+    async def freeze(callers: Callers) -> None:
+        with stage.site.frozen():
+            await callers.finished()
+
+    return await _with_another(stage, "one of two frozen", freeze, deadline_secs=_DEADLINE_SECS)
+
+
+async def _with_another(
+    stage: Stage, name: str, fault: Callable[[Callers], Awaitable[None]], *, deadline_secs: float = DEADLINE_SECS
+) -> Outcome:
+    with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
+        async with Site(Path(folder), RepositorySettings()) as other:
+            endpoints = f"{stage.site.endpoint},{other.endpoint}"
+            return await stage.disturbed(name, fault, endpoint=endpoints, deadline_secs=deadline_secs)
 
 
 async def preprocessor_killed(stage: Stage) -> Outcome:
