@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -39,13 +40,30 @@ GOOD_LINE = Line()
 class FaultProxy:
     """Passes connections to one address. `line` may change at any time. A context manager."""
 
-    def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
-        """Prepare to connect to `host`:`port`, through a free port of the loopback."""
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        accept_tls: ssl.SSLContext | None = None,
+        connect_tls: ssl.SSLContext | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Prepare to listen on a free port of the loopback.
+
+        Args:
+            endpoint: host:port to connect to.
+            accept_tls: for connections that come in; None for plain TCP.
+            connect_tls: for those to the endpoint.
+            seed: of what is damaged.
+        """
         self.line = GOOD_LINE
         self.damaged = 0
-        self._target = (host, port)
+        host, port = endpoint.split(":")
+        self._target = (host, int(port))
+        self._accept_tls, self._connect_tls = accept_tls, connect_tls
         self._source = random.Random(seed)
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
 
     @property
@@ -58,7 +76,7 @@ class FaultProxy:
 
     async def __aenter__(self) -> FaultProxy:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._accept_tls)
         return self
 
     async def __aexit__(
@@ -68,6 +86,9 @@ class FaultProxy:
         if self._server is not None:
             self._server.close()
             self.cut()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
             await self._server.wait_closed()
 
     def cut(self) -> int:
@@ -79,33 +100,50 @@ class FaultProxy:
         return len(cut)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._join(reader, writer))
+        self._serving.add(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        self._serving.discard(task)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect to the endpoint and carry both directions until one end breaks or both are done."""
         try:
-            other_reader, other_writer = await asyncio.open_connection(*self._target)
+            other_reader, other_writer = await asyncio.open_connection(*self._target, ssl=self._connect_tls)
         except OSError:  # nobody there: the caller sees the same through the proxy
             _reset(writer)
             return
         pair = (writer, other_writer)
         self._connections.add(pair)
+        directions = [
+            asyncio.create_task(self._pass(reader, other_writer)),
+            asyncio.create_task(self._pass(other_reader, writer)),
+        ]
         try:
-            await asyncio.gather(self._pass(reader, other_writer), self._pass(other_reader, writer))
+            await asyncio.gather(*directions)
+        except OSError:  # one end broke: the other one is told
+            for end in pair:
+                _reset(end)
         finally:
+            for direction in directions:
+                direction.cancel()
             self._connections.discard(pair)
             for end in pair:
                 end.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one direction, in order, until its end."""
+        """Carry one direction, in order, until its end. Raises OSError when it breaks."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW)
         delivery = asyncio.create_task(self._deliver(under_way.get, writer))
         loop = asyncio.get_running_loop()
-        data = b"-"
-        with contextlib.suppress(ConnectionError):
+        try:
+            data = b"-"
             while data:
                 data = await reader.read(_PIECE)
                 await under_way.put((loop.time() + self.line.delay_secs, data))
-        if data:  # the connection broke
+            await delivery
+        finally:
             delivery.cancel()
-        await asyncio.gather(delivery, return_exceptions=True)
 
     async def _deliver(
         self, next_piece: Callable[[], Awaitable[tuple[float, bytes]]], writer: asyncio.StreamWriter
@@ -116,7 +154,7 @@ class FaultProxy:
             await asyncio.sleep(max(0.0, due - loop.time()))
             if not data:
                 with contextlib.suppress(OSError):
-                    writer.write_eof()
+                    _end(writer)
                 return
             line = self.line
             if line.silent:
@@ -135,9 +173,18 @@ class FaultProxy:
         return bytes(damaged)
 
 
+def _end(writer: asyncio.StreamWriter) -> None:
+    """Say that nothing more comes. TLS cannot say it of one direction alone."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    else:
+        writer.close()
+
+
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Close with a TCP reset, as a crashed host or a firewall does."""
     connection = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if connection is not None:  # else it is closed already
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

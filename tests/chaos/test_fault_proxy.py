@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from loadtest.chaos.certificates import temporary_tls
 from loadtest.chaos.fault_proxy import GOOD_LINE, FaultProxy, Line
 
 
@@ -23,7 +24,8 @@ async def proxy():
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, FaultProxy(*server.sockets[0].getsockname()) as running:
+    host, port = server.sockets[0].getsockname()
+    async with server, FaultProxy(f"{host}:{port}") as running:
         yield running
 
 
@@ -90,7 +92,23 @@ async def test_damage_turns_single_bits(proxy):
 
 
 async def test_nobody_behind_the_proxy_is_a_reset():
-    async with FaultProxy("127.0.0.1", 9) as proxy:
+    async with FaultProxy("127.0.0.1:9") as proxy:
         reader, _ = await connect(proxy)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
+
+
+async def test_damage_on_a_line_with_tls_breaks_the_connection_and_no_byte_arrives_wrong(proxy):
+    server_side, client_side = temporary_tls()
+    async with (
+        FaultProxy(proxy.endpoint, accept_tls=server_side) as far_end,
+        FaultProxy(far_end.endpoint) as line,
+        FaultProxy(line.endpoint, connect_tls=client_side) as near_end,
+    ):
+        connection = await connect(near_end)
+        assert await echoed(connection, b"hello") == b"hello"
+        line.line = Line(damage=1.0)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await echoed(connection, b"hello")
+        line.line = GOOD_LINE
+        assert await echoed(await connect(near_end), b"hello") == b"hello"

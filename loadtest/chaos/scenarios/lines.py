@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from loadtest.chaos.callers import Callers
+from loadtest.chaos.certificates import temporary_tls
 from loadtest.chaos.fault_proxy import GOOD_LINE, FaultProxy, Line
 from loadtest.chaos.stage import Outcome, Stage
 
@@ -13,8 +15,7 @@ _AUDIO_BYTES_PER_SEC = 64_000
 
 
 async def _on_line(stage: Stage, name: str, fault: Callable[[FaultProxy], Awaitable[str | None]]) -> Outcome:
-    host, port = stage.site.endpoint.split(":")
-    async with FaultProxy(host, int(port)) as proxy:
+    async with FaultProxy(stage.site.endpoint) as proxy:
         return await stage.disturbed(name, lambda _callers: fault(proxy), endpoint=proxy.endpoint)
 
 
@@ -64,12 +65,18 @@ async def connection_silent(stage: Stage) -> Outcome:
 
 
 async def connection_damaged(stage: Stage) -> Outcome:
-    """Single bits arrive wrong, about one a second, for 3 s."""
+    """Single bits arrive wrong, about one a second, for 3 s, on a line with TLS: nothing else would notice them all."""
+    server_side, client_side = temporary_tls()
+    async with (
+        FaultProxy(stage.site.endpoint, accept_tls=server_side) as far_end,
+        FaultProxy(far_end.endpoint) as line,
+        FaultProxy(line.endpoint, connect_tls=client_side) as near_end,
+    ):
 
-    async def damage(proxy: FaultProxy) -> str:
-        proxy.line = Line(damage=16_384 / (_AUDIO_BYTES_PER_SEC * stage.streams * stage.speed))
-        await asyncio.sleep(3)
-        proxy.line = GOOD_LINE
-        return f"{proxy.damaged} bits turned over"
+        async def damage(_callers: Callers) -> str:
+            line.line = Line(damage=16_384 / (_AUDIO_BYTES_PER_SEC * stage.streams * stage.speed))
+            await asyncio.sleep(3)
+            line.line = GOOD_LINE
+            return f"{line.damaged} bits turned over"
 
-    return await _on_line(stage, "connection damaged", damage)
+        return await stage.disturbed("connection damaged", damage, endpoint=near_end.endpoint)
