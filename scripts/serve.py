@@ -1,7 +1,8 @@
 """Run the server in the foreground: `python -m scripts.serve`. Settings come from files and AMIRA_* variables.
 
-Ctrl+C or SIGTERM: nothing new is accepted, live streams and requests finish, then Triton and every process it started
-are gone.
+A server that dies or hangs is started anew on the same ports; when that does not help, the exit status is 1.
+Ctrl+C or SIGTERM: the server is not ready any more, nothing new is accepted, live streams and requests finish, then
+Triton and every process it started are gone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from scripts.serving.limits import Limits
 from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
+from scripts.serving.supervisor import Supervisor, SupervisorOptions
 
 ROOT = Path(__file__).resolve().parents[1]
+# A client sends a few chunks ahead of the responses.
+_PENDING_PER_STREAM = 16
 
 
 def repository_settings(settings: Settings) -> RepositorySettings:
@@ -111,36 +115,45 @@ def main() -> int:
     except (SettingsError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
-    return _run(server)
+    return _run(server, supervisor_of(server, settings))
 
 
-def _run(server: TritonServer) -> int:
+def supervisor_of(server: TritonServer, settings: Settings) -> Supervisor:
+    """Return who starts the server, and starts it anew when it must be."""
+    options = SupervisorOptions(
+        watchdog_secs=settings.watchdog_secs,
+        max_restarts=settings.max_restarts,
+        max_pending=settings.max_pending_requests or _PENDING_PER_STREAM * settings.max_concurrent_streams,
+    )
+    return Supervisor(server, options, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _run(server: TritonServer, supervisor: Supervisor) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _stop)
     try:
-        server.start()
         print(f"starting tritonserver; log: {server.log_path if server.options.log_to_file else 'here'}", flush=True)
-        server.wait_ready()
+        supervisor.start()
         print(f"ready: gRPC {server.grpc_endpoint}, HTTP port {server.http_port}, metrics {server.metrics_url}")
         print("Ctrl+C stops", flush=True)
-        status = server.wait()
-        print(f"tritonserver ended by itself with status {status}\n{server.log_tail()}", file=sys.stderr)
+        supervisor.run()
     except ServerStartError as error:
         print(error, file=sys.stderr)
     except _Stopped:
         print("stopping: streams and requests may finish first; Ctrl+C again stops at once", flush=True)
-        return _drain(server)
+        return _drain(server, supervisor)
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
-        if server.stop() is None:
+        if server.is_running and server.stop() is None:
             print("tritonserver did not stop in time and was killed", file=sys.stderr)
     return 1
 
 
-def _drain(server: TritonServer) -> int:
+def _drain(server: TritonServer, supervisor: Supervisor) -> int:
     try:
-        if not server.drain():
+        supervisor.stop_watching()
+        if server.is_running and not server.drain():
             print("not everything had finished in time", file=sys.stderr)
     except _Stopped:
         print("stopping at once", flush=True)

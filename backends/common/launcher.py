@@ -8,9 +8,10 @@ nothing is refused.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.metric_catalogue import OVERLOADED, STOPPING
@@ -18,6 +19,7 @@ from common.sequences import SequenceId, ServerBusy
 
 RUNTIME_FOLDER = "AMIRA_RUNTIME_FOLDER"
 PROBE_ID = "AMIRA_PROBE_ID"
+RESTARTS = "AMIRA_RESTARTS"
 _DRAINING, _OVERLOADED = "draining", "overloaded"
 
 
@@ -28,16 +30,19 @@ class Launcher:
     Attributes:
         folder: where its files are; None where there is no launcher.
         probe_id: correlation ID of its own tiny requests, which no limit may refuse; a secret of this server.
+        restarts: how often it has started the server anew, by cause.
     """
 
     folder: Path | None = None
     probe_id: str | None = None
+    restarts: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
     def find(environment: Mapping[str, str] = os.environ) -> Launcher:
         """Read what it has put into the environment of Triton."""
         folder = environment.get(RUNTIME_FOLDER)
-        return Launcher(Path(folder) if folder else None, environment.get(PROBE_ID) or None)
+        restarts = json.loads(environment.get(RESTARTS) or "{}")
+        return Launcher(Path(folder) if folder else None, environment.get(PROBE_ID) or None, restarts)
 
     def is_probe(self, sequence_id: SequenceId) -> bool:
         """Whether a request is the launcher's own."""

@@ -80,6 +80,14 @@ STREAMS_REFUSED = Metric(
 CHUNKS = Metric("amira_chunks_total", "counter", "Chunks of audio accepted")
 AUDIO_SECONDS = Metric("amira_audio_seconds_total", "counter", "Audio accepted, of streams and whole utterances")
 
+SERVER_RESTARTS = Metric(
+    "amira_server_restarts",
+    "gauge",
+    "Restarts of the server since its launcher was started: it ended, a backend process died, or it hung",
+    "cause",
+    ("exited", "backend_died", "hung"),
+)
+
 # Of the encoder, where it keeps its caches itself (backend onnx_sequence).
 CACHE_SLOTS = Metric("amira_cache_slots", "gauge", "Cache slots allocated; they double when all are used")
 CACHE_SLOTS_USED = Metric("amira_cache_slots_used", "gauge", "Cache slots that belong to a sequence")

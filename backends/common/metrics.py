@@ -109,6 +109,10 @@ class Metrics:
         """Add a gauge."""
         return self._added(Gauge(self._series(metric)))
 
+    def gauges(self, metric: Metric) -> dict[str, Gauge]:
+        """Add a gauge for each value of the metric's label; return them by value."""
+        return {value: self._added(Gauge(self._series(metric, value))) for value in metric.values}
+
     def histogram(self, metric: Metric) -> Histogram:
         """Add a histogram."""
         return self._added(Histogram(self._series(metric)))

@@ -18,7 +18,7 @@ import numpy as np
 from common.admission import Admission
 from common.client_key import client_key
 from common.launcher import Launcher
-from common.metric_catalogue import AUDIO_SECONDS, UTTERANCES_ACCEPTED
+from common.metric_catalogue import AUDIO_SECONDS, SERVER_RESTARTS, UTTERANCES_ACCEPTED
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
@@ -85,6 +85,8 @@ class TritonPythonModel:
             exempt_id=self._launcher.probe_id,
             observer=self._streams,
         )
+        for cause, gauge in self._telemetry.metrics.gauges(SERVER_RESTARTS).items():
+            gauge.set(self._launcher.restarts.get(cause, 0))
         self._limits = StreamLimits.configured(config)
         detector = Path(args["model_repository"]).parent / "vad" / "1" / "model.onnx"
         self._gate = SpeechGate(detector, self._chunk_samples, SpeechMetrics(self._telemetry.metrics).count)

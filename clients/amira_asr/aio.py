@@ -90,14 +90,15 @@ class AsyncAsrClient:
         """Return the recognisers of the server. Raises AmiraError."""
 
         async def once() -> list[ServerModel]:
-            found = []
-            endpoint = await self._endpoints.choose()
-            index = await self._ask(endpoint, endpoint.triton.get_model_repository_index(as_json=True))
-            for entry in index.get("models", []):
-                if entry.get("state") == "READY":
-                    form = await self._find_format(endpoint, entry["name"])
-                    if form is not None:
-                        found.append(protocol.describe(entry["name"], entry.get("version", ""), form, ready=True))
+            endpoint, found = await self._endpoints.choose(), []
+            own = (self._settings.streaming_model_name, self._settings.batch_model_name)
+            answer = await self._ask(endpoint, endpoint.triton.get_model_config(own[0], as_json=True))
+            for name in protocol.read_recognisers(answer["config"]) or own:
+                form = await self._find_format(endpoint, name)
+                if form is not None:
+                    metadata = await self._ask(endpoint, endpoint.triton.get_model_metadata(name, as_json=True))
+                    version = metadata.get("versions", [""])[-1]
+                    found.append(protocol.describe(name, version, form, ready=True))
             return found
 
         return await self._retrying()(once)

@@ -111,6 +111,12 @@ def read_format(config: dict[str, Any]) -> ModelFormat | None:
     )
 
 
+def read_recognisers(config: dict[str, Any]) -> list[str]:
+    """Return the names of all recognisers of the server, as any of them has them in its configuration."""
+    values = config.get("parameters", {})
+    return values["recognisers"]["string_value"].split(",") if "recognisers" in values else []
+
+
 def describe(name: str, version: str, form: ModelFormat, *, ready: bool) -> ServerModel:
     """Return the public description of a recogniser."""
     return ServerModel(

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettin
 _PREFIX = "AMIRA_"
 _TOML, _YAML = "config.toml", "config.yaml"
 # Of Triton, beyond what clients need; scripts/serving/interfaces.py closes them.
-INTERFACES = ("http-inference", "shared-memory", "trace", "logging")
+INTERFACES = ("http-inference", "statistics", "shared-memory", "trace", "logging")
 _OF_ONE_RECOGNISER = {
     "streaming_model_name",
     "batch_model_name",
@@ -165,6 +165,9 @@ class Settings(BaseSettings):
     rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
         "", description="starts of one client key, such as 30/minute"
     )
+    max_pending_requests: int | None = Field(
+        None, ge=1, le=10_000_000, description="requests that may wait; none: 16 for each concurrent stream"
+    )
     max_parameter_bytes: int = Field(1_048_576, ge=100, le=1_000_000_000, description="request parameters, as JSON")
     max_batch_audio_length_secs: float = Field(30.0, gt=0, le=600, description="longest utterance of asr_batch")
     max_symbols_per_step: int | None = Field(
@@ -178,9 +181,9 @@ class Settings(BaseSettings):
     recognisers: Annotated[str, AfterValidator(_check_recognisers)] = Field(
         "", description="further recognisers to serve: name=model repository, name=model repository"
     )
-    model_control: Literal["none", "explicit"] = Field("none", description="explicit lets clients load models")
+    model_control: Literal["none", "explicit"] = Field("none", description="explicit lets `make switch` load models")
     open_interfaces: Annotated[str, AfterValidator(_check_interfaces)] = Field(
-        "", description="what else is open to clients: http-inference, shared-memory, trace, logging"
+        "", description="what else is open to clients: http-inference, statistics, shared-memory, trace, logging"
     )
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
     host: str = Field("127.0.0.1", description="address the server binds")
@@ -188,6 +191,8 @@ class Settings(BaseSettings):
     http_port: Port = Field(8000, description="0 takes a free port")
     metrics_port: Port = Field(8002, description="0 takes a free port")
     shutdown_timeout_secs: float = Field(30.0, ge=0, le=3600, description="live streams may take this long to finish")
+    watchdog_secs: float = Field(20.0, ge=1, le=3600, description="a server silent for so long is started anew")
+    max_restarts: int = Field(5, ge=0, le=1000, description="restarts within ten minutes before the server is given up")
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
 
     gateway_host: str = Field("127.0.0.1", description="address the gateway binds")

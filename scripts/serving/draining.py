@@ -6,7 +6,7 @@ import math
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,20 +37,50 @@ class Activity:
 
 def read_activity(metrics_url: str, models: Collection[str]) -> Activity:
     """Scrape the server's metrics of some models. Raises OSError when it does not answer."""
-    with urllib.request.urlopen(metrics_url, timeout=2) as response:
-        text = response.read().decode()
     sums: Counter[str] = Counter()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.labels.get("model") in models:
-                # The parser puts _total behind the names of counters that lack it.
-                sums[sample.name.removesuffix("_total")] += int(sample.value)
+    for name, model, value in _samples(metrics_url):
+        if model in models:
+            sums[name] += int(value)
     return Activity(
         live_streams=sums["amira_streams_live"],
         utterances=sums["amira_utterances_accepted"] - sums["amira_utterances_answered"],
         pending=sums["nv_inference_pending_request_count"],
         completed=sums["nv_inference_request_success"] + sums["nv_inference_request_failure"],
     )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a server does at one moment.
+
+    Attributes:
+        pending: requests that wait for any model.
+        executions: how often each model has executed something so far.
+    """
+
+    pending: int
+    executions: Mapping[str, int]
+
+
+def read_work(metrics_url: str) -> Work:
+    """Scrape the server's metrics. Raises OSError when it does not answer."""
+    pending, executions = 0, Counter[str]()
+    for name, model, value in _samples(metrics_url):
+        if name == "nv_inference_pending_request_count":
+            pending += int(value)
+        elif name == "nv_inference_exec_count":
+            executions[model] += int(value)
+    return Work(pending, executions)
+
+
+def _samples(metrics_url: str) -> Iterator[tuple[str, str, float]]:
+    """Yield name, model and value of every sample."""
+    with urllib.request.urlopen(metrics_url, timeout=2) as response:
+        text = response.read().decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            # The parser puts _total behind the names of counters that lack it.
+            yield sample.name.removesuffix("_total"), sample.labels.get("model", ""), sample.value
 
 
 def wait_idle(

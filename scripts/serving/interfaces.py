@@ -2,23 +2,27 @@
 
 Streams and utterances come over gRPC, and HTTP tells whether the server is healthy. Everything else is closed, since in
 Triton 2.51 one HTTP request of 90 bytes ends the server (a shape whose size overflows), and shared memory regions that
-a client registers may be those through which Triton talks to the backends.
+a client registers may be those through which Triton talks to the backends. What changes the server or tells about the
+requests of others is the operator's.
 """
 
 from __future__ import annotations
 
-import secrets
+# Triton lets in who sends this header with the server's secret; over gRPC its name begins with triton-grpc-protocol-.
+ADMIN_HEADER = "amira-operator"
+_CLOSED = ("model-repository", "statistics", "shared-memory", "trace", "logging")
 
 
-def restrictions(opened: frozenset[str]) -> list[str]:
+def restrictions(opened: frozenset[str], admin_key: str) -> list[str]:
     """Return the arguments of `tritonserver` that close all interfaces but those opened.
 
-    Triton lets in who sends a header with a secret. This one is made here, and nobody learns it.
+    Args:
+        opened: names of `amira_asr.settings.INTERFACES`.
+        admin_key: opens them all the same; the launcher's own.
     """
-    secret = secrets.token_urlsafe(32)
-    grpc = [name for name in ("shared-memory", "trace", "logging") if name not in opened]
-    http = ["model-repository", *grpc] + ([] if "http-inference" in opened else ["inference"])
-    arguments = [f"--http-restricted-api={','.join(http)}:amira-operator={secret}"]
-    if grpc:
-        arguments.append(f"--grpc-restricted-protocol={','.join(grpc)}:amira-operator={secret}")
-    return arguments
+    grpc = [name for name in _CLOSED if name not in opened]
+    http = [*grpc] + ([] if "http-inference" in opened else ["inference"])
+    return [
+        f"--http-restricted-api={','.join(http)}:{ADMIN_HEADER}={admin_key}",
+        f"--grpc-restricted-protocol={','.join(grpc)}:{ADMIN_HEADER}={admin_key}",
+    ]

@@ -10,19 +10,22 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from scripts.serving.draining import wait_idle
 from scripts.serving.installation import TritonInstallation, find_triton
-from scripts.serving.interfaces import restrictions
+from scripts.serving.interfaces import ADMIN_HEADER, restrictions
+from scripts.serving.readiness import Readiness
 from scripts.serving.shared_memory import region_prefix, remove_regions
+from scripts.serving.stubs import Stubs
+from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 
 # backends/common/launcher.py reads them.
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
+_RESTARTS = "AMIRA_RESTARTS"
 _CLIENT_HEADER = "x-amira-client"
 
 # Where a running server can be found, for commands that work on it.
@@ -94,11 +97,16 @@ class TritonServer:
         spare = iter(free_ports(3, options.host))
         self.grpc_port, self.http_port, self.metrics_port = (port or next(spare) for port in wanted)
         self.log_path = options.runtime_folder / "triton.log"
+        self.overload_file = options.runtime_folder / "overloaded"
         self._drain_file = options.runtime_folder / "draining"
         self._address_file = options.runtime_folder / ADDRESS_FILE
         self._shared_memory = region_prefix(options.runtime_folder)
         self.probe_id = secrets.token_urlsafe()
+        self.admin_key = secrets.token_urlsafe()
+        self.http = TritonHttp(self.http_port, options.host, {ADMIN_HEADER: self.admin_key})
+        self._readiness = Readiness(options.model_repository, self.http)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stubs: Stubs | None = None
 
     @property
     def grpc_endpoint(self) -> str:
@@ -116,6 +124,18 @@ class TritonServer:
         if self._process is None:
             raise RuntimeError("the server is not running")
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped or killed."""
+        return self._process is not None
+
+    @property
+    def stubs(self) -> Stubs:
+        """The backend processes."""
+        if self._stubs is None:
+            raise RuntimeError("the server is not running")
+        return self._stubs
 
     def command(self, backends: Path) -> list[str]:
         """Return the command line."""
@@ -138,46 +158,60 @@ class TritonServer:
             f"--log-warning={str(options.log_level != 'error').lower()}",
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",
-            *restrictions(options.open_interfaces),
+            *restrictions(options.open_interfaces, self.admin_key),
         ]
         # Read by the backends that are written in Python, whatever their names.
         command += [f"--backend-config=python,shm-region-prefix-name={self._shared_memory}"]
-        if options.model_control:
-            # A server that loads one more model is ready all the while.
-            command += ["--model-control-mode=explicit", "--load-model=*", "--strict-readiness=false"]
+        # For `Readiness`. A server that may load further versions is ready all the while, so it cannot be turned off.
+        command += ["--model-control-mode=explicit", "--load-model=*"]
+        command += [f"--strict-readiness={str(not options.model_control).lower()}"]
         if options.profile:
             # Models of a profile share GPUs; without the second flag Triton ignores their rate limits.
             command += [f"--model-config-name={options.profile}", "--rate-limit=execution_count"]
         return command
 
-    def start(self) -> None:
-        """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`."""
+    def start(self, restarts: Mapping[str, int] | None = None) -> None:
+        """Start the process. It gets its own process group, so that a Ctrl+C reaches it only through `stop`.
+
+        Args:
+            restarts: how often it was started anew before, by cause; for the metric.
+        """
         self._drain_file.unlink(missing_ok=True)
         remove_regions(self._shared_memory)  # of a launcher that was killed with its server
+        self.overload_file.unlink(missing_ok=True)
+        self._readiness.reset()
         backends = self.options.runtime_folder / "backends"
         self._installation.lay_out_backends(backends)
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
             self._process = subprocess.Popen(
                 self.command(backends),
-                env={**self._installation.environment(), **self._backend_variables()},
+                env={**self._installation.environment(), **self._backend_variables(restarts or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
             )
+        self._stubs = Stubs(self._process.pid)
         address = {
             "grpc_endpoint": self.grpc_endpoint,
             "metrics_url": self.metrics_url,
+            "http_port": self.http_port,
+            "host": self.options.host,
             "model_control": self.options.model_control,
+            # Whoever reads the file may change models.
+            "admin_key": self.admin_key if self.options.model_control else None,
         }
+        self._address_file.unlink(missing_ok=True)
+        self._address_file.touch(mode=0o600)
         self._address_file.write_text(json.dumps(address), encoding="utf-8")
 
-    def _backend_variables(self) -> dict[str, str]:
+    def _backend_variables(self, restarts: Mapping[str, int]) -> dict[str, str]:
         """Return what the backends must know; Triton has no other way to tell them."""
         return {
             _RUNTIME_FOLDER: str(self.options.runtime_folder.resolve()),
             _PROBE_ID: self.probe_id,
+            _RESTARTS: json.dumps(restarts),
             "AMIRA_LOG_LEVEL": self.options.log_level,
             "AMIRA_LOG_FORMAT": self.options.log_format,
         }
@@ -198,26 +232,32 @@ class TritonServer:
 
     def is_ready(self) -> bool:
         """Whether the server and all its models are ready."""
-        try:
-            url = f"http://{self.options.host}:{self.http_port}/v2/health/ready"
-            with urllib.request.urlopen(url, timeout=2) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return self.http.is_ready()
 
-    def wait(self) -> int:
-        """Wait for the process to end by itself; return its exit status."""
+    def set_ready(self, *, ready: bool) -> None:
+        """Turn readiness on or off, for load balancers; streams and requests go on. Not where models may change."""
+        if ready == self._readiness.is_on or self.options.model_control:
+            return
+        with contextlib.suppress(OSError, TritonRefusedError):  # a server that does not answer is not ready, either
+            if ready:
+                self._readiness.turn_on()
+            else:
+                self._readiness.turn_off()
+
+    def poll(self) -> int | None:
+        """Return the exit status of a process that has ended by itself; None while it runs."""
         if self._process is None:
             raise RuntimeError("the server is not running")
-        return self._process.wait()
+        return self._process.poll()
 
     def drain(self) -> bool:
-        """Refuse what is new and let streams and requests finish, for at most the drain timeout.
+        """Be not ready, refuse what is new, and let streams and requests finish, for at most the drain timeout.
 
         Returns:
             Whether everything finished. False, too, when the server does not answer.
         """
         self._drain_file.touch()
+        self.set_ready(ready=False)
         try:
             models = {folder.name for folder in self.options.model_repository.iterdir()}
             return wait_idle(self.metrics_url, models, self.options.drain_timeout_secs)
@@ -233,20 +273,23 @@ class TritonServer:
         if self._process is None:
             return None
         self._address_file.unlink(missing_ok=True)
-        group = self._process.pid
         status: int | None = None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             status = self._process.wait(_TRITON_EXIT_SECS + 10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-        remove_regions(self._shared_memory)
-        self._process = None
+        self.kill()
         return status
+
+    def kill(self) -> None:
+        """End every process of the server at once, and remove what they cannot remove themselves."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        remove_regions(self._shared_memory)
+        self._process = self._stubs = None
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the end of the log file."""

@@ -6,6 +6,7 @@ configuration files carry the settings, and whose weights are links to the origi
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.serving.limits import NO_LIMITS, Limits, apply_limits
+from scripts.serving.pipelines import read_config, read_pipelines
 
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
@@ -109,6 +111,20 @@ def add_repository(source: Path, target: Path, settings: RepositorySettings) -> 
             staged.write_text(text_format.MessageToString(config))
         for version in (item for item in model.iterdir() if item.is_dir() and item.name.isdigit()):
             _stage_version(version, folder / version.name, settings)
+    _introduce(target)
+
+
+def _introduce(repository: Path) -> None:
+    """Let every ensemble name all of them, for clients: Triton's own index of models is not for everybody.
+
+    Versions that `make switch` has put beside others are not named: clients find them through those.
+    """
+    ensembles = [item.ensemble for item in read_pipelines(repository)]
+    names = ",".join(name for name in ensembles if not re.search(r"(^|\.)v\d+\.", name))
+    for ensemble in ensembles:
+        config = read_config(repository, ensemble)
+        config.parameters["recognisers"].string_value = names
+        (repository / ensemble / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:

@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf import text_format
-from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
-from tritonclient.utils import InferenceServerException
 
 from scripts.serving.draining import read_activity, wait_idle
+from scripts.serving.interfaces import ADMIN_HEADER
 from scripts.serving.pipelines import Pipeline, read_config, read_pipeline, read_pipelines
 from scripts.serving.server import ADDRESS_FILE
 from scripts.serving.staging import RepositorySettings, add_repository
+from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 
 SUCCESSOR = "successor"
 # A client that has just read the old name has a chunk of audio to wait for before its START.
@@ -49,7 +49,7 @@ class RunningServer:
     """What must be known of a server to change its models."""
 
     repository: Path
-    grpc_endpoint: str
+    http: TritonHttp
     metrics_url: str
 
     @staticmethod
@@ -61,7 +61,8 @@ class RunningServer:
         address = json.loads(file.read_text(encoding="utf-8"))
         if not address["model_control"]:
             raise SwitchError("the server does not let its models change: start it with AMIRA_MODEL_CONTROL=explicit")
-        return RunningServer(runtime_folder / "model-repo", address["grpc_endpoint"], address["metrics_url"])
+        http = TritonHttp(address["http_port"], address["host"], {ADMIN_HEADER: address["admin_key"]})
+        return RunningServer(runtime_folder / "model-repo", http, address["metrics_url"])
 
 
 class VersionSwitch:
@@ -84,7 +85,7 @@ class VersionSwitch:
         for name in self._names:
             if not (server.repository / name / "config.pbtxt").exists():
                 raise SwitchError(f"the server has no model {name!r}: check the name of the recogniser")
-        self._triton = grpc.InferenceServerClient(server.grpc_endpoint)
+        self._triton = server.http
 
     @property
     def successor(self) -> str | None:
@@ -117,8 +118,8 @@ class VersionSwitch:
                 self._replace(name, config)
         except BaseException as error:
             self._withdraw(pipelines)
-            if isinstance(error, InferenceServerException):
-                raise SwitchError(f"the new version was not taken, the old one stays: {error.message()}") from error
+            if isinstance(error, TritonRefusedError):
+                raise SwitchError(f"the new version was not taken, the old one stays: {error}") from error
             raise
         return prefix
 
@@ -184,7 +185,7 @@ class VersionSwitch:
         _write(file, text_format.MessageToString(config))
         try:
             self._triton.load_model(name)
-        except InferenceServerException:
+        except TritonRefusedError:
             _write(file, former)
             raise
 
@@ -216,7 +217,7 @@ class VersionSwitch:
 
     def _states(self, models: list[str]) -> list[tuple[str, str]]:
         """Return name and state of those models that Triton knows, in the order given."""
-        states = {entry.name: entry.state for entry in self._triton.get_model_repository_index().models}
+        states = self._triton.model_states()
         return [(name, states[name]) for name in models if states.get(name)]
 
 

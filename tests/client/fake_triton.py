@@ -68,6 +68,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         await self.running.wait()
         config = model_config_pb2.ModelConfig(name=request.name)
         values = {"sample_rate": RATE, "chunk_samples": self.chunk_samples, "frame_secs": CHUNK_SECS}
+        values["recognisers"] = "asr_batch,asr_streaming"
         if request.name == "asr_batch":
             values["max_audio_secs"] = 2
         if request.name != "encoder":
@@ -75,12 +76,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
                 config.parameters[key].string_value = str(value)
         return service_pb2.ModelConfigResponse(config=config)
 
-    async def RepositoryIndex(self, request, context):  # noqa: N802  gRPC's names
-        answer = service_pb2.RepositoryIndexResponse()
-        for name in ("asr_batch", "asr_streaming", "encoder"):
-            answer.models.add(name=name, version="1", state="READY")
-        answer.models.add(name="broken", state="UNAVAILABLE")
-        return answer
+    async def ModelMetadata(self, request, context):  # noqa: N802  gRPC's names
+        return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
 
     async def ModelInfer(self, request, context):  # noqa: N802  gRPC's names
         levels = [int(v) for v in np.round(audio_of(request)[::CHUNK] * 1000)]

@@ -154,7 +154,7 @@ def test_interfaces(tmp_path, monkeypatch):
     monkeypatch.setenv("AMIRA_OPEN_INTERFACES", "shared-memory, trace")
     assert parse_interfaces(load_settings(tmp_path).open_interfaces) == {"shared-memory", "trace"}
     monkeypatch.setenv("AMIRA_OPEN_INTERFACES", "http")
-    with pytest.raises(SettingsError, match=r"should be some of http-inference, shared-memory.*not 'http'"):
+    with pytest.raises(SettingsError, match=r"should be some of http-inference, statistics.*not 'http'"):
         load_settings(tmp_path)
 
 

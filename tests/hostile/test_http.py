@@ -24,6 +24,7 @@ _CLOSED = [
     "/v2/systemsharedmemory/unregister",
     "/v2/repository/index",
     "/v2/repository/models/vad/unload",
+    "/v2/models/asr_streaming/stats",
     "/v2/logging",
     "/v2/trace/setting",
     "/v2/models/vad/trace/setting",
@@ -48,7 +49,7 @@ def test_what_clients_do_not_need_is_closed(server, path):
 
 
 def test_health_and_metadata_are_open(server):
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/asr_streaming", "/v2/models/asr_streaming/stats"):
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/asr_streaming", "/v2/models/asr_streaming/config"):
         with urllib.request.urlopen(f"http://{server.options.host}:{server.http_port}{path}", timeout=10) as response:
             assert response.status == 200
 

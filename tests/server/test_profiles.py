@@ -5,12 +5,10 @@ The staged files name `onnx_sequence` on the CPU again; state, batching, warm-up
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.export.profiles import PROFILES
 from scripts.goldens import Goldens
+from scripts.serving.draining import read_work
 from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
@@ -69,9 +68,7 @@ def test_triton_takes_all_other_lines_and_tokens_stay_the_same(tmp_path, clips, 
 
 
 def _executions(server: TritonServer, model: str) -> int:
-    url = f"http://{server.options.host}:{server.http_port}/v2/models/{model}/stats"
-    with urllib.request.urlopen(url, timeout=5) as response:
-        return int(json.load(response)["model_stats"][0]["execution_count"])
+    return read_work(server.metrics_url).executions[model]
 
 
 @pytest.fixture

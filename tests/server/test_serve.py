@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from scripts.serving.draining import read_work
 from scripts.serving.limits import Limits
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
@@ -41,16 +42,21 @@ def serve(tmp_path, *arguments, **variables):
 
 def endpoint_of(process):
     """Read the output until the server is ready."""
+    return addresses_of(process)[0]
+
+
+def addresses_of(process):
+    """Read the output until the server is ready; return the gRPC endpoint and the URL of the metrics."""
     for line in process.stdout:
-        if ready := re.search(r"ready: gRPC (\S+),", line):
-            return ready.group(1)
+        if ready := re.search(r"ready: gRPC (\S+),.* metrics (\S+)", line):
+            return ready.groups()
     raise AssertionError("the server did not become ready")
 
 
-def wait_until_inside(streams):
+def wait_until_inside(metrics_url, before):
     """Wait until a whole-utterance request has passed the first step."""
     deadline = time.monotonic() + 20
-    while not streams.client.get_inference_statistics("preprocessor_batch").model_stats[0].inference_count:
+    while read_work(metrics_url).executions["preprocessor_batch"] == before:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -58,13 +64,15 @@ def wait_until_inside(streams):
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything_and_finishes_what_is_in_flight(tmp_path, clips, signal_number):
     process = serve(tmp_path)
-    streams = Streams(endpoint_of(process))
+    endpoint, metrics_url = addresses_of(process)
+    streams = Streams(endpoint)
+    before = read_work(metrics_url).executions["preprocessor_batch"]
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 5
     answers = []
     worker = threading.Thread(target=lambda: answers.append(streams.batch(clips[0].audio)))
     worker.start()
-    wait_until_inside(streams)
+    wait_until_inside(metrics_url, before)
     process.send_signal(signal_number)
     worker.join(30)
     assert process.wait(60) == 0
@@ -79,11 +87,17 @@ def test_a_stopping_server_lets_streams_finish_and_refuses_new_ones(tmp_path, sp
     expected = streams.stream(speech)[-1]
     sequence_id, chunks = new_id(), chunks_of(speech)
     streams.send(sequence_id, chunks[0], start=True)
+    assert streams.client.is_server_ready()
     process.send_signal(signal.SIGTERM)
-    time.sleep(1.0)
+    deadline = time.monotonic() + 5
+    while streams.client.is_server_ready():  # load balancers see it at once
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert streams.client.is_server_live()
     for refused in (lambda: streams.stream(speech), lambda: streams.batch(speech)):
-        with pytest.raises(InferenceServerException, match="server is stopping"):
+        with pytest.raises(InferenceServerException, match="server is stopping") as error:
             refused()
+        assert error.value.status() == "StatusCode.UNAVAILABLE"
     for index, chunk in enumerate(chunks[1:], 1):
         final = streams.send(sequence_id, chunk, end=index == len(chunks) - 1)
     assert final.tokens == expected.tokens
