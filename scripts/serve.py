@@ -51,6 +51,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         max_total_tokens=settings.max_total_tokens,
         stream_timeout_secs=settings.stream_timeout_secs,
         vocabulary=settings.vocabulary_path,
+        joint=settings.joint,
         max_beam_size=settings.max_beam_size,
         language_model=settings.language_model,
         source_language_model=settings.source_language_model,

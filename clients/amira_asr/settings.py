@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     max_symbols_per_step: int | None = Field(
         None, ge=1, le=100, description="most labels on one encoder frame, instead of the model's own limit"
     )
+    joint: Literal["model", "local"] = Field(
+        "model", description="the decoder calls the model decoder_joint by BLS, or runs its graph in its own process"
+    )
     max_beam_size: int = Field(16, ge=1, le=64, description="largest beam that a stream may ask for")
     max_total_tokens: int = Field(10_000, ge=1, le=1_000_000, description="most tokens of one hypothesis")
     stream_timeout_secs: float = Field(60.0, ge=0.1, le=3600, description="the server drops a stream idle this long")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.export.description import ModelDescription
-from scripts.export.profiles import PROFILES, asking_the_joint, gpu_config
+from scripts.export.profiles import PROFILES, gpu_config
 from scripts.export.serving_options import ServingOptions
 from scripts.export.triton_config import (
     BOOL,
@@ -78,11 +78,7 @@ class ModelConfigs:
             (self.encoder_batch(), {"FEATURES": self.description.mel.frames(self.options.max_audio_secs)}),
             (self.decoder_joint(), {"ENCODED": streaming.encoder_frames}),
         )
-        decoders = [asking_the_joint(config) for config in (self.decoder(), self.decoder_batch())]
-        return {
-            profile.name: [*(gpu_config(config, profile, sizes) for config, sizes in models), *decoders]
-            for profile in PROFILES
-        }
+        return {profile.name: [gpu_config(config, profile, sizes) for config, sizes in models] for profile in PROFILES}
 
     def preprocessor(self) -> pb.ModelConfig:
         """AUDIO -> FEATURES, one encoder window a chunk."""
@@ -261,7 +257,7 @@ class ModelConfigs:
             config,
             {
                 "decoder_joint_model": "decoder_joint",
-                "joint": "local",
+                "joint": "model",
                 "vocabulary": "vocabulary.txt",
                 "tokenizer": "tokenizer.model",
                 "durations": "true" if shape.durations else "false",

@@ -1,4 +1,4 @@
-"""The GPU profiles: `configs/<profile>.pbtxt` of models with a graph and of the decoders, made of their `config.pbtxt`.
+"""The GPU profiles: `configs/<profile>.pbtxt` of the models that have a graph, made of their `config.pbtxt`.
 
 Triton takes these files with `--model-config-name=<profile>`, and `config.pbtxt` for models that have none. Contract
 and limits stay those of the CPU profile; what changes is who runs the graph, and where.
@@ -83,14 +83,6 @@ def gpu_config(base: pb.ModelConfig, profile: GpuProfile, sizes: dict[str, int])
             config.optimization.cuda.graph_spec.add(batch_size=batch_size)
     if not base.sequence_batching.state:
         config.model_warmup.extend(_warmup(config, size, sizes) for size in sorted({1, base.max_batch_size}))
-    return config
-
-
-def asking_the_joint(base: pb.ModelConfig) -> pb.ModelConfig:
-    """Return a decoder's configuration where `decoder_joint` runs elsewhere: the decoder asks the server for it."""
-    config = pb.ModelConfig()
-    config.CopyFrom(base)
-    config.parameters["joint"].string_value = "model"
     return config
 
 

@@ -35,6 +35,7 @@ class RepositorySettings:
         max_total_tokens: most tokens of one hypothesis.
         stream_timeout_secs: a sequence idle for longer is dropped, seconds.
         vocabulary: file with one piece a line, replacing the repository's.
+        joint: who runs `decoder_joint` for the decoder: "model" by BLS, or "local" the decoder itself.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         source_language_model: low-order model of the training text, subtracted from `language_model`.
@@ -51,6 +52,7 @@ class RepositorySettings:
     max_total_tokens: int | None = None
     stream_timeout_secs: float | None = None
     vocabulary: Path | None = None
+    joint: str | None = None
     max_beam_size: int | None = None
     language_model: Path | None = None
     source_language_model: Path | None = None
@@ -143,6 +145,7 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         "max_audio_secs": settings.max_batch_audio_secs,
         "max_symbols_per_step": settings.max_symbols_per_step,
         "max_total_tokens": settings.max_total_tokens,
+        "joint": settings.joint,
         "max_beam_size": settings.max_beam_size,
         "lm_weight": settings.lm_weight,
     }

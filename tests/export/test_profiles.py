@@ -16,7 +16,6 @@ from scripts.export.serving_options import ServingOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model-repo"
 MODELS = ("encoder", "encoder_batch", "decoder_joint")
-DECODERS = ("decoder", "decoder_batch")
 NAMES = [profile.name for profile in PROFILES]
 _ONNX_TYPES = {
     pb.TYPE_FP32: onnx.TensorProto.FLOAT,
@@ -42,8 +41,7 @@ def test_committed_files_are_what_the_description_renders(tmp_path: Path) -> Non
     Layout(tmp_path).write_configs(ModelDescription.load(Layout(REPOSITORY).description), ServingOptions())
     rendered = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("configs/*.pbtxt"))
     assert rendered == sorted(path.relative_to(REPOSITORY) for path in REPOSITORY.rglob("configs/*.pbtxt"))
-    models = (*DECODERS, *MODELS)
-    assert rendered == sorted(Path(model, "configs", f"{name}.pbtxt") for model in models for name in NAMES)
+    assert rendered == sorted(Path(model, "configs", f"{name}.pbtxt") for model in MODELS for name in NAMES)
     for path in rendered:
         assert (tmp_path / path).read_text() == (REPOSITORY / path).read_text(), path
 
@@ -53,15 +51,6 @@ def test_committed_files_are_what_the_description_renders(tmp_path: Path) -> Non
 def test_only_the_lines_of_the_profile_differ(model: str, profile: str) -> None:
     assert read(model) != read(model, profile)
     assert without_profile_lines(read(model)) == without_profile_lines(read(model, profile))
-
-
-@pytest.mark.parametrize("profile", NAMES)
-@pytest.mark.parametrize("model", DECODERS)
-def test_decoders_ask_the_joint_where_it_has_a_gpu(model: str, profile: str) -> None:
-    default, config = read(model), read(model, profile)
-    assert default.parameters["joint"].string_value == "local"
-    config.parameters["joint"].string_value = "local"
-    assert config == default
 
 
 @pytest.mark.parametrize("profile", NAMES)

@@ -14,7 +14,8 @@ from common.parameters import ModelConfig
 from loadtest.raw_pipeline import read_config
 from log_mel.mel import LogMel
 from scripts.goldens import Goldens, audio_checksum
-from tests.conftest import CLIPS, ROOT
+from scripts.serving.staging import RepositorySettings
+from tests.conftest import CLIPS, ROOT, start_server
 from tests.server.streams import Streams, stream_interleaved
 
 SPEECH = Path(os.environ.get("AMIRA_TEST_SPEECH", ROOT.parent / "shared" / "speech")) / "eval"
@@ -69,6 +70,15 @@ async def test_thirty_two_interleaved_streams_equal_nemo(server, recordings, see
     responses = await stream_interleaved(server.grpc_endpoint, [audio for audio, _ in chosen], seed)
     for (_, golden), of_stream in zip(chosen, responses, strict=True):
         assert of_stream[-1].tokens == golden.streaming_tokens, golden.path
+
+
+def test_joint_in_the_process_of_the_decoder_finds_the_same(tmp_path, recordings):
+    with start_server(tmp_path, RepositorySettings(joint="local")) as server:
+        streams = Streams(server.grpc_endpoint)
+        for audio, golden in recordings[:2]:
+            assert streams.stream(audio)[-1].tokens == golden.streaming_tokens, golden.path
+        audio, golden = recordings[0]
+        assert streams.batch(audio).tokens == golden.tokens
 
 
 def test_all_recordings_were_there(recordings, goldens):
