@@ -98,6 +98,10 @@ bench-gateway: setup ## the gateway against direct gRPC, streams and recordings,
 fuzz-gateway: setup ## requests made up from the gateway's OpenAPI document, a real Triton behind [EXAMPLES=300]
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --timeout 3600 tests/gateway/test_conformance.py
 
+.PHONY: bench-shm
+bench-shm: setup ## audio through shared memory against plain gRPC: streams and whole recordings [OUT=file.json]
+	PYTHONPATH=backends $(PY) -m loadtest.shared_memory $(if $(OUT),--out $(OUT))
+
 .PHONY: loadtest
 loadtest: setup ## callers at real-time pace [SHAPE=ramp] [PEAK=32] [DURATION=60] [SLO=p95=300,errors=0] [USERS="StreamUser BatchUser"]
 	$(PY) -m loadtest.run --shape $(or $(SHAPE),ramp) --peak $(or $(PEAK),32) --seconds $(or $(DURATION),60) \

@@ -271,10 +271,17 @@ class AsyncAsrClient:
     ) -> InferResult:
         """Send one request with [samples]."""
         seconds = self._settings.inference_timeout_secs
-        call = endpoint.triton.infer(
-            model, protocol.inputs(samples), outputs=outputs, parameters=parameters, client_timeout=seconds
-        )
-        return await self._ask(endpoint, call)
+        placed = await endpoint.place(samples, seconds)
+        answered = False
+        try:
+            call = endpoint.triton.infer(
+                model, placed.inputs, outputs=outputs, parameters=parameters, client_timeout=seconds
+            )
+            result = await self._ask(endpoint, call)
+            answered = True
+        finally:
+            placed.free(answered=answered)
+        return result
 
     async def _ask(self, endpoint: Endpoint, call: Awaitable[_T]) -> _T:
         return await endpoint.call(call, self._settings.inference_timeout_secs)

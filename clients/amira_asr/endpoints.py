@@ -16,6 +16,7 @@ from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
 from amira_asr import protocol
+from amira_asr.audio import Float32
 from amira_asr.errors import (
     AmiraError,
     CircuitOpen,
@@ -26,6 +27,7 @@ from amira_asr.errors import (
     ServerUnavailable,
 )
 from amira_asr.settings import Settings, parse_endpoints
+from amira_asr.transport.placement import InMessage, Placed, Transport
 
 _T = TypeVar("_T")
 Circuit = Literal["closed", "open", "half-open"]
@@ -72,6 +74,7 @@ class Endpoint:
         self.address = address
         self.triton = aio.InferenceServerClient(address, channel_args=channel_arguments(settings.keepalive_secs))
         self.last_used = 0
+        self._transport = _transport(settings, self.triton)
         self._recovery_secs = settings.circuit_breaker_recovery_secs
         self._breaker = CircuitBreaker(
             failure_threshold=settings.circuit_breaker_failures,
@@ -112,6 +115,15 @@ class Endpoint:
         self.answered()
         return answer
 
+    async def place(self, samples: Float32, timeout_secs: float) -> Placed:
+        """Put [samples] where this server finds them. Raises AmiraError."""
+        try:
+            return await asyncio.wait_for(self._transport.place(samples), timeout_secs)
+        except InferenceServerException as error:
+            raise self.failed(error) from error
+        except asyncio.TimeoutError as error:
+            raise self.too_late(timeout_secs) from error
+
     def answered(self) -> None:
         """Note that a call went well."""
         self._breaker.reset()
@@ -138,6 +150,7 @@ class Endpoint:
         """Close the connection."""
         if self._probing is not None:
             self._probing.cancel()
+        await self._transport.close()
         await self.triton.close()
 
     async def _ask(self) -> bool:
@@ -157,12 +170,23 @@ class Endpoint:
             self._refused_until = now + self._recovery_secs
         elif isinstance(error, (ServerUnavailable, DeadlineExceeded)):
             self._failed_until = now + self._recovery_secs
+            self._transport.forget()
             with contextlib.suppress(type(error)), self._breaker:
                 raise error
             return type(error)(f"{error}; {self.state}")
         else:  # it is alive, and said what is wrong
             self.answered()
         return error
+
+
+def _transport(settings: Settings, triton: aio.InferenceServerClient) -> Transport:
+    if settings.shared_memory == "off":
+        return InMessage()
+    from amira_asr.transport import regions, shared  # noqa: PLC0415  not on every system
+
+    return shared.SharedAudio(
+        triton, regions.SystemRegion if settings.shared_memory == "system" else regions.CudaRegion
+    )
 
 
 class Endpoints:

@@ -44,19 +44,34 @@ _OUTPUTS = [
     "N_BEST_SCORES",
     "AUDIO_PROCESSED",
 ]
-_LOST = re.compile(r"is not live here|failed earlier|must specify the START flag")
-_STOPPING = re.compile(r"server is stopping", re.IGNORECASE)
-# The last one is Triton's own, of a queue that is full before our models see the request.
-_FULL = re.compile(r"server full|server overloaded|Exceeds maximum queue size")
-_LIMITED = re.compile(r"rate limited")
-_OPTION = re.compile(r"; allowed\b|^unknown parameter|^phrases\b|^lm_weight\b|comes too late")
-_AUDIO = re.compile(r"\bAUDIO\b|\bsample_rate\b")
-# "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes.
-# "Stream removed" is what it says of every stream of a connection whose bytes make no sense, or that breaks at once.
-_DOWN = re.compile(
-    "UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy"
-    "|Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto",
-    re.IGNORECASE,
+# "Internal error from Core" is what gRPC for Python says when a connection breaks while it writes. "Stream removed" is
+# what it says of every stream of a connection whose bytes make no sense, or that breaks at once. The last one is what
+# Triton says after a restart.
+_BROKEN = (
+    "(?i)UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy|"
+    "Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto|Unable to find shared memory"
+)
+# What an error says, which exception that is, and its text; the first that fits counts. Patterns are searched for in
+# gRPC's status and, after a colon, the message.
+_MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
+    (
+        "DEADLINE_EXCEEDED.*:",
+        DeadlineExceeded,
+        "{endpoint} did not answer in time; raise inference_timeout_secs or retry",
+    ),
+    # The last one is Triton's own, of a queue that is full before our models see the request.
+    ("server full|server overloaded|Exceeds maximum queue size", ServerFull, "{message}"),
+    ("rate limited", RateLimited, "{message}"),
+    ("(?i)server is stopping", ServerStopping, "{message}"),
+    (
+        "protocol is restricted",
+        InvalidRequest,
+        "{endpoint} does not take that ({message}); AMIRA_OPEN_INTERFACES of the server opens it",
+    ),
+    ("is not live here|failed earlier|must specify the START flag", SequenceLost, "{message} (start a new stream)"),
+    (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint ({message})"),
+    (r"\bAUDIO\b|\bsample_rate\b", InvalidAudio, "{message}"),
+    (r"; allowed\b|: unknown parameter|: phrases\b|: lm_weight\b|comes too late", InvalidRequest, "{message}"),
 )
 
 
@@ -138,13 +153,12 @@ def inputs(audio: Float32) -> list[grpc.InferInput]:
 
 
 def chunk_request(
-    model: str, sequence_id: str, chunk: Float32, *, start: bool, end: bool, parameters: dict[str, Parameter]
+    model: str, sequence_id: str, *, start: bool, end: bool, parameters: dict[str, Parameter]
 ) -> dict[str, Any]:
-    """Return one request of a gRPC stream, as `stream_infer` takes it."""
+    """Return one request of a gRPC stream, as `stream_infer` takes it, but for its inputs."""
     return {
         "parameters": parameters,
         "model_name": model,
-        "inputs": inputs(chunk),
         "outputs": outputs(),
         "sequence_id": sequence_id,
         "sequence_start": start,
@@ -215,24 +229,10 @@ def to_error(error: InferenceServerException | AioRpcError, endpoint: str) -> Am
         status, message = str(error.status() or ""), str(error.message())
     # In an ensemble Triton puts the failing step in front; ours is the rest.
     message = re.sub(r"^in ensemble '[^']*', ", "", message)
-    kind: type[AmiraError] = ServerError
-    if "DEADLINE_EXCEEDED" in status:
-        kind, message = DeadlineExceeded, f"{endpoint} did not answer in time; raise inference_timeout_secs or retry"
-    elif _FULL.search(message):
-        kind = ServerFull
-    elif _LIMITED.search(message):
-        kind = RateLimited
-    elif _STOPPING.search(message):
-        kind = ServerStopping
-    elif _LOST.search(message):
-        kind, message = SequenceLost, f"{message} (start a new stream)"
-    elif _DOWN.search(status) or _DOWN.search(message):
-        kind, message = ServerUnavailable, f"no server at {endpoint}: start it, or check the endpoint ({message})"
-    elif _AUDIO.search(message):
-        kind = InvalidAudio
-    elif _OPTION.search(message):
-        kind = InvalidRequest
-    return kind(message)
+    for pattern, kind, text in _MEANINGS:
+        if re.search(pattern, f"{status}: {message}"):
+            return kind(text.format(endpoint=endpoint, message=message))
+    return ServerError(message)
 
 
 def too_late(endpoint: str, seconds: float) -> DeadlineExceeded:

@@ -21,6 +21,7 @@ from amira_asr.errors import AmiraError
 from amira_asr.events import Final, Partial, Transcript
 from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.timeline import follow
+from amira_asr.transport.placement import Placed
 
 # Hides the way to the server and back, without piling up work there.
 _AHEAD = 8
@@ -44,7 +45,9 @@ class ServerSequence:
         self._finished: Transcript | None = None  # segments of this sequence that have ended
         self._format = form
         self._id = str(uuid.uuid4())  # never a counter: two clients would collide
-        self._requests: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._requests: asyncio.Queue[tuple[dict[str, Any], Float32] | None] = asyncio.Queue()
+        self._placed: deque[Placed] = deque()  # audio of the chunks without a response
+        self._unsendable: AmiraError | None = None
         self._responses = endpoint.triton.stream_infer(self._outgoing())
         self._reading: asyncio.Task[Any] | None = None
         self._sent: deque[float] = deque()  # when the chunks without a response were sent
@@ -73,14 +76,13 @@ class ServerSequence:
         request = protocol.chunk_request(
             self._format.name,
             self._id,
-            chunk,
             start=not self._begun,
             end=end,
             parameters=parameters,
         )
         self._begun, self._ended = True, end
         self._sent.append(time.perf_counter())
-        self._requests.put_nowait(request)
+        self._requests.put_nowait((request, chunk))
 
     async def receive(self) -> Partial | Final:
         """Wait for the next response; return all that has been recognised in the sequence. Raises AmiraError."""
@@ -116,6 +118,8 @@ class ServerSequence:
         self._requests.put_nowait(None)
         await self._hang_up()
         self._responses.cancel()
+        while self._placed:
+            self._placed.popleft().free(answered=False)
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
 
@@ -144,11 +148,12 @@ class ServerSequence:
             result, error = response.result()
         except (StopAsyncIteration, asyncio.CancelledError) as closed:  # the reading was cancelled, not the caller
             self._broken = True
-            raise self._endpoint.hung_up() from closed
+            raise self._unsendable or self._endpoint.hung_up() from closed
         except (InferenceServerException, AioRpcError) as broken:
             self._broken = True
             raise self._endpoint.failed(broken) from broken
         sent = self._sent.popleft()
+        self._placed.popleft().free(answered=True)
         if error is not None:
             raise self._endpoint.failed(error) from error
         self._confirmed = True
@@ -161,5 +166,12 @@ class ServerSequence:
         return event
 
     async def _outgoing(self) -> AsyncIterator[dict[str, Any]]:
-        while (request := await self._requests.get()) is not None:
-            yield request
+        while (waiting := await self._requests.get()) is not None:
+            request, chunk = waiting
+            try:
+                placed = await self._endpoint.place(chunk, self._timeout_secs)
+            except AmiraError as error:
+                self._unsendable = error
+                return
+            self._placed.append(placed)
+            yield {**request, "inputs": placed.inputs}

@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     circuit_breaker_recovery_secs: float = Field(
         5.0, gt=0, le=3600, description="how long it does so before it tries one call"
     )
+    shared_memory: Literal["off", "system", "cuda"] = Field(
+        "off", description="memory through which a client's audio gets to a server on the same host"
+    )
     keepalive_secs: float = Field(30.0, ge=10, le=7200, description="clients ping quiet connections this often")
     streaming_model_name: ModelName = Field("asr_streaming", description="the streaming ensemble")
     batch_model_name: ModelName = Field("asr_batch", description="the whole-utterance ensemble")
