@@ -48,8 +48,9 @@ _OUTPUTS = [
 # what it says of every stream of a connection whose bytes make no sense, or that breaks at once. The last one is what
 # Triton says after a restart.
 _BROKEN = (
-    "(?i)UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|is not healthy|"
-    "Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto|Unable to find shared memory"
+    "(?i)UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|"
+    "is not healthy|Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto|"
+    "Unable to find shared memory"
 )
 # What an error says, which exception that is, and its text; the first that fits counts. Patterns are searched for in
 # gRPC's status and, after a colon, the message.

@@ -124,6 +124,6 @@ class SharedAudio:
         await asyncio.sleep(_SETTLE_SECS)
         with contextlib.suppress(InferenceServerException):
             known = await self._triton.get_system_shared_memory_status(as_json=True)
-            for name in known.get("regions", {}):
-                if is_gone(name):
+            for name in filter(is_gone, known.get("regions", {})):
+                with contextlib.suppress(InferenceServerException):  # another client was faster
                     await self._triton.unregister_system_shared_memory(name)
