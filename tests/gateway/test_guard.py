@@ -16,6 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from loadtest.chaos.fault_proxy import GOOD_LINE, FaultProxy, Line
 from tests.conftest import ROOT
 from tests.gateway.conftest import pcm, running_gateway
 from tests.gateway.test_stream import END, rest
@@ -134,6 +135,37 @@ def test_without_triton_the_answer_is_503_at_once(clips):
             asyncio.run(stream())
         assert caught.value.response.status_code == 503
         assert time.monotonic() - began < 5
+
+
+async def test_a_triton_that_hangs_is_left_alone_until_it_answers_again(server, clips):
+    host, port = server.grpc_endpoint.split(":")
+    impatient = {"inference_timeout_secs": 0.7, "circuit_breaker_failures": 1, "circuit_breaker_recovery_secs": 1}
+    async with FaultProxy(host, int(port)) as proxy:
+        with running_gateway(proxy.endpoint, **impatient) as gateway:
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as http:
+
+                async def post():
+                    began = time.monotonic()
+                    answer = await http.post(BATCH, content=pcm(clips[1].audio[:16000]))
+                    return answer, time.monotonic() - began
+
+                assert (await post())[0].status_code == 200
+                proxy.line = Line(silent=True)
+                assert (await post())[0].status_code in (503, 504)
+                refused, secs = await post()
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "circuit_open")
+                assert secs < 0.5
+                assert refused.headers["retry-after"] == "1"
+                detail = (await http.get("/health/detailed")).json()
+                assert [circuit["state"] for model in detail["models"] for circuit in model["circuits"]] != ["closed"]
+                assert "did not answer" in str(detail)
+                proxy.line = GOOD_LINE
+                for _ in range(50):
+                    answer, _ = await post()
+                    if answer.status_code == 200:
+                        break
+                    await asyncio.sleep(0.2)
+                assert answer.status_code == 200
 
 
 @pytest.fixture
