@@ -51,7 +51,12 @@ serve: setup ## run the server in the foreground (AMIRA_* and config files confi
 
 .PHONY: gateway
 gateway: setup ## HTTP, WebSocket and a browser page at http://localhost:8080, in front of a running server
-	@$(PY) -m amira_gateway
+	@$(if $(wildcard work/draft/draft.json),AMIRA_GATEWAY_DRAFT=$${AMIRA_GATEWAY_DRAFT:-work/draft}) $(PY) -m amira_gateway
+
+.PHONY: draft
+draft: setup-nemo $(VENV)/import ## the recogniser that the browser page drafts with: chunks of 160 ms, INT8, for `make gateway`
+	$(NEMO_PY) -m scripts.export $(DEFAULT_NEMO) --att-context 70,1 --model-repo work/repositories/70-1
+	PYTHONPATH=backends $(PY) -m scripts.draft --model-repo work/repositories/70-1 --out work/draft
 
 .PHONY: switch
 switch: setup ## new version into the running server, no stream dropped: REPO=folder [RECOGNISER=name]

@@ -214,6 +214,7 @@ class Settings(BaseSettings):
     gateway_max_audio_secs: float = Field(3600.0, gt=0, le=86_400, description="longest recording, and longest stream")
     gateway_max_requests: int = Field(16, ge=1, le=10_000, description="recordings worked on at once")
     gateway_max_streams: int = Field(256, ge=1, le=100_000, description="streams open at once")
+    gateway_draft: Path | None = Field(None, description="folder of `make draft`: a small recogniser for the browser")
     gateway_model_aliases: Annotated[str, AfterValidator(_check_aliases)] = Field(
         "whisper-1=default", description="further names of recognisers: name=recogniser, name=recogniser"
     )

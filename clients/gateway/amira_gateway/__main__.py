@@ -33,6 +33,8 @@ def main() -> None:
         )
         from amira_gateway.app import create_app  # noqa: PLC0415  the extra may not be installed
         from amira_gateway.server import gateway_server  # noqa: PLC0415
+
+        app = create_app(settings)
     except SettingsError as error:
         sys.exit(f"amira-gateway: {error}")
     except ModuleNotFoundError as error:
@@ -41,7 +43,7 @@ def main() -> None:
         level=settings.log_level.upper().replace("VERBOSE", "DEBUG"), format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("uvicorn").setLevel(logging.INFO)
-    gateway_server(create_app(settings), settings).run()
+    gateway_server(app, settings).run()
 
 
 if __name__ == "__main__":

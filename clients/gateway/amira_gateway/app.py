@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(openai_api.router, responses=_ERRORS)
     app.include_router(live.router)
     app.include_router(health.router)
-    app.mount("/", page_files())
+    app.mount("/", page_files(settings.gateway_draft))
     app.add_middleware(Guard, settings=settings)
     if origins := origins_of(settings):
         app.add_middleware(

@@ -6,8 +6,13 @@ import mimetypes
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from amira_asr import SettingsError
 
 PAGE = Path(__file__).parent / "page"
 _HEADERS = {
@@ -20,18 +25,33 @@ _HEADERS = {
 }
 
 
-def page_files() -> ASGIApp:
-    """Return an application that serves the page."""
+def page_files(draft: Path | None) -> ASGIApp:
+    """Return an application that serves the page, and at `draft/` the draft recogniser if there is one.
+
+    Raises:
+        SettingsError: the folder is not one of `make draft`.
+    """
+    if draft is not None and not (draft / "draft.json").is_file():
+        raise SettingsError(f"setting 'gateway_draft' is {str(draft)!r}; it should be a folder that `make draft` made")
     for kind, suffix in (("text/javascript", ".mjs"), ("text/javascript", ".js"), ("application/wasm", ".wasm")):
         mimetypes.add_type(kind, suffix)
-    files = StaticFiles(directory=PAGE, html=True)
 
+    async def describe(_request: Request) -> JSONResponse:
+        return JSONResponse({"draft": draft is not None})
+
+    routes: list[BaseRoute] = [Route("/page.json", describe), Mount("/", StaticFiles(directory=PAGE, html=True))]
+    if draft is not None:
+        routes.insert(0, Mount("/draft", StaticFiles(directory=draft)))
+    return _with_headers(Router(routes))
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await files(scope, receive, with_headers)
+        await app(scope, receive, answer)
 
     return serve

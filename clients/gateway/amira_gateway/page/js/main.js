@@ -2,6 +2,7 @@
 
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
+import { Draft } from "./draft/draft.js";
 import { Microphone, Recording } from "./sources.js";
 import { webvtt } from "./subtitles.js";
 import { Transcript } from "./transcript.js";
@@ -11,14 +12,18 @@ const element = (id) => document.getElementById(id);
 const waveform = new Waveform(element("waveform"));
 const transcript = new Transcript({ text: element("transcript"), spoken: element("spoken"), timings: element("timings") });
 
+const DRAFT_RATE = 16000;
+
 let session = null;
+let draft = null; // loaded when it is asked for, and kept
 
 /** One stream from its first sample to its final transcript. */
 class Session {
   constructor(source) {
     this.source = source;
     this.clock = new Clock(source.sampleRate);
-    this.firstWord = null;
+    this.covered = 0; // seconds of audio that the server's text covers
+    this.draft = element("draft").checked && source.sampleRate === DRAFT_RATE ? draft : null;
     this.connection = new Connection(
       {
         model: element("model").value || "default",
@@ -32,8 +37,10 @@ class Session {
   }
 
   start() {
+    this.draft?.open(() => this.#drafted());
     this.source.start(
       (samples) => {
+        this.draft?.push(samples);
         this.clock.push(samples.length);
         this.connection.send(samples);
         waveform.push(samples, this.source.sampleRate);
@@ -51,18 +58,28 @@ class Session {
 
   #message(message) {
     transcript.update(message);
+    this.covered = message.audio_secs;
+    if (this.draft && message.type !== "final") transcript.show(this.draft.beyond(this.covered));
     waveform.show(transcript.words);
     element("behind").textContent = millis(performance.now() - this.clock.cameAt(message.audio_secs));
     element("chunk").textContent = millis(message.latency_ms);
     element("count").textContent = transcript.words.length;
-    if (this.firstWord === null && transcript.words.length) {
-      this.firstWord = performance.now() - this.clock.cameAt(transcript.words[0].start);
-      element("first-word").textContent = millis(this.firstWord);
-    }
+    if (transcript.words.length) this.#first("first-word", transcript.words[0].start);
+  }
+
+  #drafted() {
+    transcript.show(this.draft.beyond(this.covered));
+    if (this.draft.firstSecs !== null) this.#first("first-draft", this.draft.firstSecs);
+  }
+
+  /** Note how long after its first sound the first word was shown. */
+  #first(id, secs) {
+    if (element(id).textContent === "–") element(id).textContent = millis(performance.now() - this.clock.cameAt(secs));
   }
 
   #ended(error) {
     this.source.stop();
+    this.draft?.close();
     session = null;
     running(false);
     status(error ? "Stopped" : "Done", "idle");
@@ -99,7 +116,7 @@ function running(on) {
 function clear() {
   transcript.clear();
   waveform.clear();
-  for (const id of ["first-word", "behind", "chunk"]) element(id).textContent = "–";
+  for (const id of ["first-word", "first-draft", "behind", "chunk"]) element(id).textContent = "–";
   element("elapsed").textContent = "0:00";
   element("count").textContent = "0";
   for (const id of ["copy", "save", "clear"]) element(id).disabled = true;
@@ -144,6 +161,29 @@ async function showModels() {
   }
 }
 
+async function offerDraft() {
+  if (!(await Draft.offered())) return;
+  element("draft-field").hidden = false;
+  element("draft").addEventListener("change", async ({ target }) => {
+    localStorage.setItem("draft", target.checked);
+    for (const id of ["draft-legend", "draft-readout"]) element(id).hidden = !target.checked;
+    if (!target.checked || draft) return;
+    target.disabled = true;
+    element("draft-state").textContent = "(loading…)";
+    try {
+      const loading = new Draft();
+      await loading.ready;
+      draft = loading;
+      element("draft-state").textContent = "(ready)";
+    } catch (error) {
+      target.checked = false;
+      alert(`No draft: ${error.message}`);
+    }
+    target.disabled = false;
+  });
+  if (localStorage.getItem("draft") === "true") element("draft").click();
+}
+
 element("microphone").addEventListener("click", () => {
   if (session) session.stop();
   else begin(() => Microphone.open(), "Listening");
@@ -166,3 +206,4 @@ element("key").addEventListener("change", ({ target }) => {
 });
 element("key").value = sessionStorage.getItem("key") ?? "";
 showModels();
+offerDraft();
