@@ -99,6 +99,10 @@ bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runti
 bench-gateway: setup ## the gateway against direct gRPC, streams and recordings, in one run [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m loadtest.gateway $(if $(OUT),--out $(OUT))
 
+.PHONY: bench-draft
+bench-draft: setup ## time to the first word in Chromium with and without the draft, after `make draft` [OUT=file.json]
+	$(PY) -m loadtest.draft $(if $(OUT),--out $(OUT))
+
 .PHONY: fuzz-gateway
 fuzz-gateway: setup ## requests made up from the gateway's OpenAPI document, a real Triton behind [EXAMPLES=300]
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --timeout 3600 tests/gateway/test_conformance.py

@@ -76,7 +76,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "model-repo"
         stage_repository(ROOT / "model-repo", staged, RepositorySettings())
-        with TritonServer(ServerOptions(staged, Path(folder))) as triton, _gateway(triton.grpc_endpoint) as gateway:
+        with (
+            TritonServer(ServerOptions(staged, Path(folder))) as triton,
+            gateway_process(triton.grpc_endpoint, {}) as gateway,
+        ):
             rows, batch = asyncio.run(_measure(triton.grpc_endpoint, *gateway, arguments.rounds, arguments.chunks))
     print(f"{'streams':>8} {'direct p50':>11} {'p95':>6} {'gateway p50':>12} {'p95':>6} {'gateway CPU a chunk':>20}")
     for row in rows:
@@ -215,9 +218,9 @@ def _cpu_secs(process: psutil.Process) -> float:
 
 
 @contextmanager
-def _gateway(endpoint: str) -> Iterator[tuple[int, psutil.Process]]:
-    """Run the gateway as a process of its own; yield its port and the process."""
-    environment = {**os.environ, "AMIRA_TRITON_ENDPOINT": endpoint}
+def gateway_process(endpoint: str, variables: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
+    """Run the gateway as a process of its own, with further variables; yield its port and the process."""
+    environment = {**os.environ, **variables, "AMIRA_TRITON_ENDPOINT": endpoint}
     command = [sys.executable, "-m", "amira_gateway", "--port", "0"]
     with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, env=environment, stderr=log) as running:
         try:

@@ -19,6 +19,7 @@ MEASUREMENTS = ROOT / "docs" / "measurements"
 PAGES = (
     ROOT / "README.md",
     ROOT / "docs" / "decoding.md",
+    ROOT / "docs" / "browser.md",
     ROOT / "docs" / "gateway.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
@@ -282,6 +283,19 @@ def gateway(figures: Figures) -> str:
     return f"{_table(heads, rows)}\n\n{recording}"
 
 
+def draft(figures: Figures) -> str:
+    """Time to the first word on the page, with and without the draft."""
+    rows = [
+        [name, *(f"{figures[key][percentile]:.0f}" for percentile in ("p50", "p90"))]
+        for name, key in (("server alone", "server_ms"), ("with the draft", "draft_ms"), ("sooner by", "gained_ms"))
+    ]
+    kept = f"{figures['kept']} of {figures['sessions']} sessions the transcript begins with what the draft showed first"
+    chunk = (
+        f"Chunks of {figures['draft_chunk_ms']:.0f} ms in the page, {figures['server_chunk_ms']:.0f} ms on the server"
+    )
+    return f"{_table(['first word, ms after it was heard', 'p50', 'p90'], rows)}\n\n{chunk}. In {kept}."
+
+
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
     "evaluation_short": (evaluation_short, "evaluation.json"),
@@ -293,6 +307,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "release": (release, "release.json"),
     "bench": (bench, "bench.json"),
     "gateway": (gateway, "gateway.json"),
+    "draft": (draft, "draft.json"),
     "precisions": (precisions, "engines.json"),
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
     "decoding": (decoding, "decoding.json"),

@@ -18,7 +18,7 @@ from tests.gateway.conftest import running_gateway
 pytest.importorskip("playwright", reason="playwright drives Chromium")
 from playwright.sync_api import expect
 
-from tests.gateway.browsing import chromium
+from loadtest.chromium import chromium
 
 # Runs the recogniser on [samples] in the page itself, in pieces of odd length.
 RECOGNISE = """async (samples) => {

@@ -15,7 +15,7 @@ from tests.gateway.conftest import pcm, running_gateway
 pytest.importorskip("playwright", reason="playwright drives Chromium")
 from playwright.sync_api import expect
 
-from tests.gateway.browsing import chromium
+from loadtest.chromium import chromium
 
 READY_MS = 30_000
 

@@ -23,7 +23,7 @@ class Session {
     this.source = source;
     this.clock = new Clock(source.sampleRate);
     this.covered = 0; // seconds of audio that the server's text covers
-    this.draft = element("draft").checked && source.sampleRate === DRAFT_RATE ? draft : null;
+    this.draft = element("draft").checked && source.sampleRate === DRAFT_RATE && !source.fast ? draft : null;
     this.connection = new Connection(
       {
         model: element("model").value || "default",
@@ -64,17 +64,19 @@ class Session {
     element("behind").textContent = millis(performance.now() - this.clock.cameAt(message.audio_secs));
     element("chunk").textContent = millis(message.latency_ms);
     element("count").textContent = transcript.words.length;
-    if (transcript.words.length) this.#first("first-word", transcript.words[0].start);
+    if (transcript.words.length) this.#first("first-word", transcript.words[0].start, transcript.text);
   }
 
   #drafted() {
     transcript.show(this.draft.beyond(this.covered));
-    if (this.draft.firstSecs !== null) this.#first("first-draft", this.draft.firstSecs);
+    if (this.draft.firstSecs !== null) this.#first("first-draft", this.draft.firstSecs, this.draft.beyond(0));
   }
 
-  /** Note how long after its first sound the first word was shown. */
-  #first(id, secs) {
-    if (element(id).textContent === "–") element(id).textContent = millis(performance.now() - this.clock.cameAt(secs));
+  /** Note how long after its first sound the first word was shown; for measurements also when, and what. */
+  #first(id, secs, text) {
+    if (element(id).textContent !== "–") return;
+    element(id).textContent = millis(performance.now() - this.clock.cameAt(secs));
+    Object.assign(element(id).dataset, { at: performance.now() - this.clock.cameAt(0), text });
   }
 
   #ended(error) {

@@ -11,6 +11,7 @@ export class Draft {
   constructor() {
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.tokens = [];
+    this.stream = 0;
     this.handler = null;
     this.ready = new Promise((resolve, reject) => {
       this.worker.onmessage = ({ data }) => {
@@ -19,7 +20,7 @@ export class Draft {
           resolve();
         } else if (data.failed) {
           reject(new Error(data.failed));
-        } else {
+        } else if (data.stream === this.stream) {
           this.tokens = data.tokens;
           this.handler?.(data);
         }
@@ -32,16 +33,17 @@ export class Draft {
   open(handler) {
     this.tokens = [];
     this.handler = handler;
-    this.worker.postMessage({ open: true });
+    this.worker.postMessage({ stream: ++this.stream });
   }
 
   push(samples) {
-    this.worker.postMessage({ samples });
+    this.worker.postMessage({ stream: this.stream, samples });
   }
 
   close() {
     this.handler = null;
     this.tokens = [];
+    this.worker.postMessage({ stream: ++this.stream });
   }
 
   /** The text that follows the server's, which covers the audio up to a time. */

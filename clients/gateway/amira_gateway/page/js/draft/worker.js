@@ -1,10 +1,11 @@
-// Runs the draft recogniser off the page's own thread. Messages: {load}, {open}, {samples}; back: {ready}, {failed},
-// {tokens, frames, millis}.
+// Runs the draft recogniser off the page's own thread. Messages: {load}, {stream} with or without {samples}; back:
+// {ready}, {failed}, {stream, tokens}. What is left of an earlier stream is dropped when another begins.
 
 import { DraftModel } from "./recogniser.js";
 
 let model = null;
-let stream = null;
+let latest = 0; // number of the stream that the page listens to
+let open = { number: 0 };
 let work = Promise.resolve(); // one thing after another
 
 async function load(base) {
@@ -15,7 +16,7 @@ async function load(base) {
   await model.open().push(new Float32Array(2 * model.description.streaming.chunk_samples)); // the first run is slow
 }
 
-async function handle({ load: base, open, samples }) {
+async function handle({ load: base, stream: number, samples }) {
   if (base) {
     try {
       await load(base);
@@ -23,16 +24,13 @@ async function handle({ load: base, open, samples }) {
     } catch (error) {
       postMessage({ failed: String(error) });
     }
-  }
-  if (open) stream = model.open();
-  if (samples) {
-    const began = performance.now();
-    if (await stream.push(samples)) {
-      postMessage({ tokens: stream.tokens.slice(-200), frames: stream.frames, millis: performance.now() - began });
-    }
+  } else if (number === latest) {
+    if (open.number !== number) open = { number, stream: model.open() };
+    if (await open.stream.push(samples)) postMessage({ stream: number, tokens: open.stream.tokens.slice(-200) });
   }
 }
 
 onmessage = ({ data }) => {
-  work = work.then(() => handle(data));
+  latest = data.stream ?? latest;
+  if (data.load || data.samples) work = work.then(() => handle(data));
 };

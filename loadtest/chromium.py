@@ -1,4 +1,4 @@
-"""A real headless Chromium for the tests of the page."""
+"""A real headless Chromium."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
 _QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
+class ChromiumMissingError(Exception):
+    """There is no Chromium; the text says how to get it."""
+
+
 @contextmanager
-def chromium(microphone: Path | None = None, **options: object) -> Iterator[BrowserContext]:
-    """Start Chromium, with a recording as its microphone. Skips the test where there is none."""
+def chromium(microphone: Path | None = None, **options: Any) -> Iterator[BrowserContext]:
+    """Start Chromium, with a recording as its microphone. Raises ChromiumMissingError where there is none."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("Chromium is missing (Debian: apt install chromium)")
+        raise ChromiumMissingError("Chromium is missing (Debian: apt install chromium)")
     arguments = ["--no-sandbox", "--disable-gpu", *_QUIET]
     if microphone is not None:
         arguments += [
