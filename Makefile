@@ -70,6 +70,15 @@ test: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy lint ## lint, typ
 fuzz: setup ## hostile requests against the real server while known streams run [CASES=5000]
 	AMIRA_FUZZ_CASES=$(or $(CASES),5000) $(PY) -m pytest tests/hostile --timeout 7200
 
+clients/javascript/node_modules/ready: clients/javascript/package.json clients/javascript/package-lock.json
+	@command -v npm >/dev/null || { echo "needs Node 20 or newer with npm (Debian: apt install npm)"; exit 2; }
+	cd clients/javascript && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: test-js
+test-js: setup clients/javascript/node_modules/ready ## the JavaScript client in Node and Chromium, against a real server and gateway
+	$(PY) -m pytest tests/javascript
+
 .PHONY: test-nemo
 test-nemo: setup-nemo ## tests of export and training, which need NeMo
 	$(NEMO_PY) -m pytest --confcutdir=tests/export tests/export

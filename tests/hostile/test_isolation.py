@@ -34,13 +34,14 @@ async def _send(client, sequence_id, samples, *, start=False, end=False, paramet
         parameters=parameters or None,
         client_timeout=60.0,
     )
-    return result.as_numpy("TOKENS")[0].tolist()
+    return result.as_numpy("TOKENS")[0].tolist(), int(result.as_numpy("STABLE_TOKENS")[0, 0])
 
 
 async def _stream(client, rng, samples, options, expected):
     """Stream a recording and compare every answer. Half of the streams break a rule somewhere, and lose nothing."""
     sequence_id, pieces = new_id(), chunks_of(samples)
     wrong_at = rng.randrange(1, 2 * len(pieces))
+    stable = 0
     for index, piece in enumerate(pieces):
         await asyncio.sleep(rng.uniform(0, 0.05))
         if index == wrong_at:
@@ -52,9 +53,12 @@ async def _stream(client, rng, samples, options, expected):
             else:
                 raise AssertionError("the error was accepted")
             if rng.random() < 0.5:
-                assert await _send(client, sequence_id, [], end=True) == expected[index - 1]
+                collected, _ = await _send(client, sequence_id, [], end=True)
+                # A beam may still choose among the readings of its last words.
+                assert collected[:stable] == expected[index - 1][:stable]
+                assert options.get("beam_size") or collected == expected[index - 1]
             return "errors in known streams, nothing lost"
-        found = await _send(
+        found, stable = await _send(
             client,
             sequence_id,
             piece,

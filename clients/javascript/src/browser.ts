@@ -9,6 +9,7 @@ import { Mailbox } from "./mailbox.js";
 import { type DecodingOptions } from "./options.js";
 
 export * from "./errors.js";
+export { microphone, type Microphone } from "./microphone.js";
 export type { Alternative, DecodingOptions, Segment, Word };
 
 /** A message of the gateway. */
@@ -34,6 +35,8 @@ export interface GatewayTranscript {
 export interface GatewayOptions {
   /** Name of the recogniser. */
   readonly model?: string;
+  /** Where the gateway asks for one. It goes with the handshake, as browsers set no headers there. */
+  readonly apiKey?: string;
   /** Longest wait for the connection, and for the last transcript after the audio. */
   readonly timeoutMs?: number;
 }
@@ -75,6 +78,7 @@ interface Body {
 export class GatewayClient {
   private readonly model: string;
   private readonly timeoutMs: number;
+  private readonly protocols: string[];
 
   /** @param url of the gateway, such as "wss://asr.example" or `location.origin`. */
   constructor(
@@ -83,6 +87,7 @@ export class GatewayClient {
   ) {
     this.model = options.model ?? "default";
     this.timeoutMs = options.timeoutMs ?? 10_000;
+    this.protocols = options.apiKey === undefined ? [] : ["amira", `amira-key.${base64url(options.apiKey)}`];
   }
 
   /**
@@ -95,7 +100,7 @@ export class GatewayClient {
     audio: AsyncIterable<Samples> | Iterable<Samples>,
     options: GatewayStreamOptions = {},
   ): AsyncGenerator<GatewayTranscript, void, undefined> {
-    const connection = new Connection(this.address(options), this.timeoutMs);
+    const connection = new Connection(this.address(options), this.protocols, this.timeoutMs);
     try {
       await connection.opened;
       void connection.feed(audio);
@@ -132,20 +137,25 @@ class Connection {
 
   constructor(
     private readonly address: string,
+    protocols: string[],
     private readonly timeoutMs: number,
   ) {
-    this.socket = new WebSocket(address);
+    this.socket = new WebSocket(address, protocols);
     this.socket.binaryType = "arraybuffer";
     this.opened = new Promise((resolve, reject) => {
       this.socket.onopen = () => {
         clearTimeout(this.timer);
         resolve();
       };
-      this.socket.onclose = (event) => {
-        const error = closed(event, address);
+      const lose = (reason: string): void => {
+        const text = `the connection to ${address} ended (${reason}): check the address and the gateway`;
+        const error = new ServerUnavailable(text);
         this.fail(error);
         reject(error);
       };
+      this.socket.onclose = (event) => lose(event.reason === "" ? `close code ${event.code}` : event.reason);
+      // A connection that was never made; browsers do not say why. Not every runtime lets a close event follow.
+      this.socket.onerror = () => setTimeout(() => lose("no connection, or refused"), 0);
       this.await(reject);
     });
     this.socket.onmessage = (event: MessageEvent<string>) => this.read(JSON.parse(event.data) as Body);
@@ -226,6 +236,11 @@ class Connection {
   }
 }
 
+function base64url(text: string): string {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
 /** Return samples as bytes of 16-bit little-endian integers. */
 export function encode(samples: Samples): Uint8Array<ArrayBuffer> {
   if (samples instanceof Uint8Array) return Uint8Array.from(samples);
@@ -236,9 +251,4 @@ export function encode(samples: Samples): Uint8Array<ArrayBuffer> {
     view.setInt16(2 * index, value, true);
   });
   return new Uint8Array(view.buffer);
-}
-
-function closed(event: CloseEvent, address: string): AmiraError {
-  const reason = event.reason === "" ? `close code ${event.code}` : event.reason;
-  return new ServerUnavailable(`the connection to ${address} ended (${reason}): check the address and the gateway`);
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { GatewayClient, type GatewayTranscript, InvalidAudio, ServerUnavailable, encode } from "../src/browser.js";
-import { buffers, noGateway, recording, site } from "./site.js";
+import { buffers, noServer, recording, site } from "./site.js";
 
 async function all(events: AsyncIterable<GatewayTranscript>): Promise<GatewayTranscript[]> {
   const found: GatewayTranscript[] = [];
@@ -14,8 +14,9 @@ test("samples become little-endian integers, and what is too loud is cut", () =>
   assert.deepEqual([...encode(Int16Array.of(-2))], [254, 255]);
 });
 
-describe("GatewayClient against a real gateway", { skip: noGateway, timeout: 120_000 }, () => {
-  const client = new GatewayClient(site?.gateway ?? "");
+describe("GatewayClient against a real gateway", { skip: noServer, timeout: 120_000 }, () => {
+  const apiKey = site?.key ?? "";
+  const client = new GatewayClient(site?.gateway ?? "", { apiKey });
 
   test("a stream is what the Python client makes of it", async () => {
     const events = await all(client.stream(buffers(recording, 3200), { words: true }));
@@ -38,8 +39,9 @@ describe("GatewayClient against a real gateway", { skip: noGateway, timeout: 120
 
   test("what is wrong is an error of its class", async () => {
     await assert.rejects(all(client.stream([Uint8Array.of(1, 2, 3)], { nBest: 16, beamSize: 2 })), /n_best/);
-    const unknown = new GatewayClient(site!.gateway!, { model: "no-such-model" });
+    const unknown = new GatewayClient(site!.gateway, { model: "no-such-model", apiKey });
     await assert.rejects(all(unknown.stream([recording])), ServerUnavailable);
+    await assert.rejects(all(new GatewayClient(site!.gateway).stream([recording])), ServerUnavailable);
     async function* breaks(): AsyncGenerator<Uint8Array> {
       yield recording.subarray(0, 40_000);
       throw new InvalidAudio("microphone unplugged");

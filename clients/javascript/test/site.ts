@@ -1,10 +1,12 @@
-/** What tests against real servers need; tests/server/test_javascript.py starts them and says where they are. */
+/** What tests against real servers need; tests/javascript starts them and says where they are. */
 
 import { readFileSync } from "node:fs";
 
 interface Site {
   endpoint: string;
-  gateway: string | null;
+  gateway: string;
+  /** Of the gateway. */
+  key: string;
   /** 16-bit little-endian, 16 kHz. */
   recording: string;
   /** What the Python client makes of it, streamed and as a whole. */
@@ -24,7 +26,6 @@ export const site = file === undefined ? undefined : (JSON.parse(readFileSync(fi
 export const recording = site === undefined ? new Uint8Array(0) : new Uint8Array(readFileSync(site.recording));
 
 export const noServer = site === undefined && "no server: run `make test-js`";
-export const noGateway = (site?.gateway ?? null) === null && "no gateway: run `make test-js` where amira_gateway is installed";
 
 export function* buffers(bytes: Uint8Array, size: number): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
