@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scripts.settings_table import settings_table
+
 ROOT = Path(__file__).resolve().parents[1]
 MEASUREMENTS = ROOT / "docs" / "measurements"
 PAGES = (
@@ -23,6 +25,7 @@ PAGES = (
     ROOT / "docs" / "gateway.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
+    ROOT / "docs" / "settings.md",
     ROOT / "docs" / "tensorrt.md",
     ROOT / "docs" / "zipformer.md",
     ROOT / "model-repo" / "MODEL_CARD.md",
@@ -261,7 +264,6 @@ def precisions(figures: Figures) -> str:
     return _table([*heads, "CPU ms a step, batch 1 / 8 / 32", "accepted by TensorRT-RTX"], rows)
 
 
-# Name in the pages -> what makes the table, and the file it is made of.
 def gateway(figures: Figures) -> str:
     """Latency of a chunk through the gateway and without it."""
     rows = [
@@ -296,6 +298,7 @@ def draft(figures: Figures) -> str:
     return f"{_table(['first word, ms after it was heard', 'p50', 'p90'], rows)}\n\n{chunk}. In {kept}."
 
 
+# Name in the pages -> what makes the table, and the file it is made of.
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
     "evaluation_short": (evaluation_short, "evaluation.json"),
@@ -322,6 +325,8 @@ def render(text: str) -> str:
 
 
 def _section(name: str) -> str:
+    if name == "settings":
+        return settings_table()
     make, file = TABLES[name]
     path = MEASUREMENTS / file
     if not path.exists():
