@@ -104,6 +104,14 @@ bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runti
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 	PYTHONPATH=backends $(PY) -m loadtest.decoding $(if $(OUT),--out $(OUT:.json=_decoding.json))
 
+.PHONY: bench-check
+bench-check: setup ## has the server become slower? ratios of one run against loadtest/bench_baseline.yaml
+	@PYTHONPATH=backends $(PY) -m loadtest.bench_check
+
+.PHONY: compare-peers
+compare-peers: $(VENV)/import $(VENV)/baselines ## our server, sherpa-onnx's, NeMo's loop: same weights and cores, in turn [OUT=file.json]
+	PYTHONPATH=backends $(PY) -m scripts.compare_peers $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT))
+
 .PHONY: bench-gateway
 bench-gateway: setup ## the gateway against direct gRPC, streams and recordings, in one run [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m loadtest.gateway $(if $(OUT),--out $(OUT))
@@ -121,14 +129,14 @@ bench-shm: setup ## audio through shared memory against plain gRPC: streams and 
 	PYTHONPATH=backends $(PY) -m loadtest.shared_memory $(if $(OUT),--out $(OUT))
 
 .PHONY: loadtest
-loadtest: setup ## callers at real-time pace [SHAPE=ramp] [PEAK=32] [DURATION=60] [SLO=p95=300,errors=0] [USERS="StreamUser BatchUser"]
+loadtest: setup ## callers at real-time pace [SHAPE=ramp] [PEAK=32] [DURATION=60] [SLO=p95=300,errors=0] [USERS="StreamUser BatchUser"] [OUT=file.json]
 	$(PY) -m loadtest.run --shape $(or $(SHAPE),ramp) --peak $(or $(PEAK),32) --seconds $(or $(DURATION),60) \
-	    --slo $(or $(SLO),errors=0) --users $(or $(USERS),StreamUser)
+	    --slo $(or $(SLO),errors=0) --users $(or $(USERS),StreamUser) $(if $(OUT),--figures $(OUT))
 
 .PHONY: soak
-soak: setup ## callers for hours, resumable; memory and handles of every process [PEAK=32] [DURATION=14400]
+soak: setup ## callers for hours, resumable; memory and handles of every process [PEAK=32] [DURATION=14400] [OUT=file.json]
 	$(PY) -m loadtest.run --resume --out work/soak --every 30 --peak $(or $(PEAK),32) --seconds $(or $(DURATION),14400) \
-	    --slo $(or $(SLO),errors=0)
+	    --slo $(or $(SLO),errors=0) $(if $(OUT),--figures $(OUT))
 
 .PHONY: chaos
 chaos: setup ## faults on real servers, lines and clients, and what streams lost by them [STREAMS=50] [OUT=file.json]

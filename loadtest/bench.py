@@ -100,12 +100,12 @@ def _measure(server: TritonServer, raw: RawPipeline, waveforms: list[Float32], r
     chunks = count * (len(waveforms[0]) // raw.chunk_samples)
     raw_cpu, raw_wall, server_cpu, server_wall, latencies = [], [], [], [], []
     for _ in range(rounds):
-        cpu, wall = _raw_round(raw, waveforms)
+        cpu, wall = raw_round(raw, waveforms)
         raw_cpu.append(cpu / chunks)
         raw_wall.append(wall / chunks)
-        before = _cpu_secs(server.pid)
+        before = cpu_secs(server.pid)
         result = run_streams(server.grpc_endpoint, waveforms, raw.chunk_samples)
-        server_cpu.append((_cpu_secs(server.pid) - before) / chunks)
+        server_cpu.append((cpu_secs(server.pid) - before) / chunks)
         server_wall.append(result.seconds / chunks)
         latencies.extend(result.latencies_ms)
     paced = run_streams(server.grpc_endpoint, waveforms, raw.chunk_samples, pace_secs=chunk_secs)
@@ -128,7 +128,7 @@ def _measure(server: TritonServer, raw: RawPipeline, waveforms: list[Float32], r
     )
 
 
-def _raw_round(raw: RawPipeline, waveforms: list[Float32]) -> tuple[float, float]:
+def raw_round(raw: RawPipeline, waveforms: list[Float32]) -> tuple[float, float]:
     """Return processor and wall seconds of the raw pipeline over all chunks."""
     streams = [raw.open() for _ in waveforms]
     size = raw.chunk_samples
@@ -143,7 +143,7 @@ def _raw_round(raw: RawPipeline, waveforms: list[Float32]) -> tuple[float, float
     return spent
 
 
-def _cpu_secs(pid: int) -> float:
+def cpu_secs(pid: int) -> float:
     """Return processor seconds spent so far by the server and its backend processes."""
     root = psutil.Process(pid)
     times = [process.cpu_times() for process in [root, *root.children(recursive=True)]]

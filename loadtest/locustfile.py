@@ -36,6 +36,8 @@ class Totals:
 
     def __init__(self) -> None:
         self.chunk_ms: list[float] = []
+        self.first_partial_ms: list[float] = []
+        self.final_ms: list[float] = []
         self.recording_ms: list[float] = []
         self.late_chunks = self.streams = self.hang_ups = self.reconnects = 0
         self.audio_secs = self.chunk_length_ms = 0.0
@@ -163,8 +165,10 @@ class StreamUser(Caller):
         for latency in heard.chunk_ms:
             self.report("chunk", latency)
         if heard.first_partial_ms is not None:
+            TOTALS.first_partial_ms.append(heard.first_partial_ms)
             self.report("time to first partial", heard.first_partial_ms)
         if heard.final_ms is not None:
+            TOTALS.final_ms.append(heard.final_ms)
             self.report("final after end of speech", heard.final_ms)
 
 

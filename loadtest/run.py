@@ -3,8 +3,8 @@
     python -m loadtest.run --shape ramp --peak 64 --seconds 120 --slo p95=300,errors=0
     python -m loadtest.run --shape constant --peak 32 --seconds 14400 --resume      # a soak; goes on where it stopped
 
-`--out` gets Locust's statistics (CSV and HTML with plots), totals.json and processes.csv. The exit status is 0 when the
-objectives are met.
+`--out` gets Locust's statistics (CSV and HTML with plots), totals.json and processes.csv; `--figures` the figures of docs.
+The exit status is 0 when the objectives are met.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 
 from loadtest.processes import ProcessSampler, growth, server_processes
 from loadtest.shapes import SHAPES
 from loadtest.slo import parse
+from scripts.measurement import write_measurement
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 
@@ -51,8 +54,13 @@ def main() -> int:
             done += seconds
             (out / "elapsed.json").write_text(json.dumps(done))
             summarize(server.pid, part.with_suffix(".json"))
-    for process, (first, last) in growth(out / "processes.csv").items():
+    memory = growth(out / "processes.csv")
+    for process, (first, last) in memory.items():
         print(f"private memory of {process}: {first:.0f} MB at the start, {last:.0f} MB at the end")
+    if arguments.figures:
+        load = {"shape": arguments.shape, "peak": arguments.peak, "seconds": done, "users": arguments.users}
+        totals = sorted(path for path in out.glob("*.json") if path.name.startswith(("load", "part-")))
+        write_measurement(arguments.figures, {**load, **combined(totals, out / "processes.csv")})
     return status
 
 
@@ -68,6 +76,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--recordings", type=Path, help="folder of what users say (default: the bundled clips)")
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
     parser.add_argument("--out", type=Path, default=Path("work/loadtest"))
+    parser.add_argument("--figures", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples of the processes")
     parser.add_argument("--resume", action="store_true", help="in parts of ten minutes; go on where --out stopped")
     arguments = parser.parse_args()
@@ -123,6 +132,27 @@ def summarize(pid: int, totals: Path) -> None:
     )
     for kind, count in figures["errors"].items():
         print(f"{count} x {kind}")
+
+
+def combined(totals: list[Path], processes: Path) -> dict[str, Any]:
+    """Return the figures of all parts of a run together, with the memory of the server's processes."""
+    parts = [json.loads(path.read_text()) for path in totals]
+    kinds = ("chunk_ms", "first_partial_ms", "final_ms", "recording_ms")
+    percentiles = {}
+    for kind in kinds:
+        values = [value for part in parts for value in part[kind]]
+        percentiles[kind] = [round(float(item), 1) for item in np.percentile(values, [50, 95, 99])] if values else None
+    memory = growth(processes)
+    counts = {key: sum(part[key] for part in parts) for key in ("streams", "hang_ups", "reconnects", "late_chunks")}
+    return {
+        **counts,
+        **percentiles,
+        "chunks": sum(len(part["chunk_ms"]) for part in parts),
+        "recordings": sum(len(part["recording_ms"]) for part in parts),
+        "errors": sum(sum(part["errors"].values()) for part in parts),
+        "audio_secs": round(sum(part["audio_secs"] for part in parts), 1),
+        "memory_mb": [round(sum(pair[side] for pair in memory.values()), 1) for side in (0, 1)],
+    }
 
 
 def _elapsed(out: Path) -> float:

@@ -264,6 +264,78 @@ def precisions(figures: Figures) -> str:
     return _table([*heads, "CPU ms a step, batch 1 / 8 / 32", "accepted by TensorRT-RTX"], rows)
 
 
+def peers(figures: Figures) -> str:
+    """The recognisers of each model side by side."""
+    rows = []
+    for model, systems in figures["models"].items():
+        for row in systems:
+            pace = f"{1e3 * row['paced_cpu_per_audio_sec']:.1f}" if row["paced_cpu_per_audio_sec"] is not None else "–"
+            cells = [
+                model,
+                row["system"],
+                f"{row['streams_at_real_time']:.0f}",
+                f"{1e3 * row['cpu_per_audio_sec']:.1f}",
+            ]
+            cells += [_latencies(row["full_speed_ms"]), pace, _latencies(row["paced_ms"])]
+            rows.append([*cells, f"{row['whole_x_real_time']:.0f}", f"{row['same_texts']} of {row['streams']}"])
+    heads = [
+        "model",
+        "",
+        "streams at real time",
+        "CPU ms a second of audio",
+        "latency ms at full speed, p50 / p95 / p99",
+        "CPU ms a second at real-time pace",
+        "latency ms at real-time pace, p50 / p95 / p99",
+        "whole recordings, x real time",
+        "same text as ours",
+    ]
+    return _table(heads, rows)
+
+
+def load(figures: Figures) -> str:
+    """One load test with Locust's callers."""
+    rows: list[list[Any]] = [
+        ["most callers at once", figures["peak"]],
+        ["seconds", f"{figures['seconds']:.0f}"],
+        ["streams", figures["streams"]],
+        ["chunks", figures["chunks"]],
+        ["hung up, called again", f"{figures['hang_ups']}, {figures['reconnects']}"],
+        ["errors", figures["errors"]],
+        ["late chunks", figures["late_chunks"]],
+        ["chunk latency ms, p50 / p95 / p99", _latencies(figures["chunk_ms"])],
+        ["time to first partial ms, p50 / p95 / p99", _latencies(figures["first_partial_ms"])],
+        ["final after end of speech ms, p50 / p95 / p99", _latencies(figures["final_ms"])],
+        ["private memory of all server processes MB, first / last quarter", _slashes(figures["memory_mb"])],
+    ]
+    return _table([figures["shape"], ""], rows)
+
+
+def capacity(figures: Figures) -> str:
+    """The trials of the search for the most streams at real time."""
+    trials = sorted(figures["trials"], key=lambda trial: int(trial["streams"]))
+    rows = [
+        [
+            trial["streams"],
+            f"{trial['p50_ms']:.0f} / {trial['p99_ms']:.0f}",
+            trial["late"],
+            trial["errors"],
+            "yes" if trial["kept_up"] else "no",
+        ]
+        for trial in trials
+    ]
+    found = f"**{figures['streams']} streams** on {figures['cores']} cores, the callers on the same cores."
+    return f"{_table(['callers', 'latency ms, p50 / p99', 'late chunks', 'errors', 'kept up'], rows)}\n\n{found}"
+
+
+def _latencies(values: list[float] | None) -> str:
+    return _slashes(values) if values else "–"
+
+
+def _slashes(values: list[float]) -> str:
+    return " / ".join(f"{value:.0f}" for value in values)
+
+
+# Name in the pages -> what makes the table, and the file it is made of.
 def gateway(figures: Figures) -> str:
     """Latency of a chunk through the gateway and without it."""
     rows = [
@@ -311,6 +383,10 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "bench": (bench, "bench.json"),
     "gateway": (gateway, "gateway.json"),
     "draft": (draft, "draft.json"),
+    "peers": (peers, "peers.json"),
+    "load": (load, "load.json"),
+    "soak": (load, "soak.json"),
+    "capacity": (capacity, "capacity.json"),
     "precisions": (precisions, "engines.json"),
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
     "decoding": (decoding, "decoding.json"),
