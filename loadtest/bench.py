@@ -11,10 +11,12 @@ the cores while the raw pipeline does not, and because the load client shares th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,7 +38,10 @@ STREAMS = (1, 8, 32)
 
 @dataclass(frozen=True)
 class Row:
-    """Medians for one number of streams. Times in milliseconds."""
+    """Medians for one number of streams. Times in milliseconds.
+
+    Those whose name begins with `local_joint` are of a server in which the decoder runs `decoder_joint` itself.
+    """
 
     streams: int
     raw_cpu_ms_per_chunk: float
@@ -52,6 +57,9 @@ class Row:
     paced_p95_ms: float
     paced_p99_ms: float
     paced_final_p50_ms: float
+    local_joint_server_cpu_ms_per_chunk: float
+    local_joint_overhead_ms_per_chunk: float
+    local_joint_streams_at_real_time: float
 
 
 def main() -> int:
@@ -66,18 +74,20 @@ def main() -> int:
     raw = RawPipeline(arguments.model_repo)
     chunk_secs = raw.chunk_samples / 16000
     speech = clip_speech(arguments.chunks * raw.chunk_samples)
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(arguments.model_repo, staged, RepositorySettings())
-        with TritonServer(ServerOptions(staged, Path(folder))) as server:
-            run_streams(server.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
-            rows = [_measure(server, raw, speech(count), arguments.rounds) for count in STREAMS]
-    print(f"{'streams':>8} {'raw CPU':>9} {'server CPU':>11} {'overhead':>9} {'p50':>8} {'p95':>8} {'paced p95':>10}")
+    with running_server(arguments.model_repo) as server, running_server(arguments.model_repo, joint="local") as local:
+        for each in (server, local):
+            run_streams(each.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
+        rows = [_measure(server, local, raw, speech(count), arguments.rounds) for count in STREAMS]
+    print(
+        f"{'streams':>8} {'raw CPU':>9} {'server CPU':>11} {'overhead':>9} {'p50':>8} {'p95':>8} {'paced p95':>10} "
+        f"{'with a local joint: CPU':>24} {'overhead':>9}"
+    )
     for row in rows:
         print(
             f"{row.streams:8d} {row.raw_cpu_ms_per_chunk:9.2f} {row.server_cpu_ms_per_chunk:11.2f} "
             f"{row.overhead_ms_per_chunk:9.2f} {row.closed_loop_p50_ms:8.1f} {row.closed_loop_p95_ms:8.1f} "
-            f"{row.paced_p95_ms:10.1f}"
+            f"{row.paced_p95_ms:10.1f} {row.local_joint_server_cpu_ms_per_chunk:24.2f} "
+            f"{row.local_joint_overhead_ms_per_chunk:9.2f}"
         )
     print(f"(milliseconds per chunk of {chunk_secs * 1e3:.0f} ms; overhead = server CPU - raw CPU)")
     print(f"streams at real time, client on the same cores: {rows[-1].streams_at_real_time:.0f}")
@@ -94,11 +104,22 @@ def main() -> int:
     return 0
 
 
-def _measure(server: TritonServer, raw: RawPipeline, waveforms: list[Float32], rounds: int) -> Row:
+@contextlib.contextmanager
+def running_server(model_repo: Path, joint: str = "model") -> Iterator[TritonServer]:
+    """A server of a repository, with the decoder calling the joint in one way or the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        staged = Path(folder) / "model-repo"
+        stage_repository(model_repo, staged, RepositorySettings(joint=joint))
+        with TritonServer(ServerOptions(staged, Path(folder))) as server:
+            yield server
+
+
+def _measure(server: TritonServer, local: TritonServer, raw: RawPipeline, waveforms: list[Float32], rounds: int) -> Row:
     count = len(waveforms)
     chunk_secs = raw.chunk_samples / 16000
     chunks = count * (len(waveforms[0]) // raw.chunk_samples)
     raw_cpu, raw_wall, server_cpu, server_wall, latencies = [], [], [], [], []
+    local_cpu, local_wall = [], []
     for _ in range(rounds):
         cpu, wall = raw_round(raw, waveforms)
         raw_cpu.append(cpu / chunks)
@@ -108,6 +129,9 @@ def _measure(server: TritonServer, raw: RawPipeline, waveforms: list[Float32], r
         server_cpu.append((cpu_secs(server.pid) - before) / chunks)
         server_wall.append(result.seconds / chunks)
         latencies.extend(result.latencies_ms)
+        before = cpu_secs(local.pid)
+        local_wall.append(run_streams(local.grpc_endpoint, waveforms, raw.chunk_samples).seconds / chunks)
+        local_cpu.append((cpu_secs(local.pid) - before) / chunks)
     paced = run_streams(server.grpc_endpoint, waveforms, raw.chunk_samples, pace_secs=chunk_secs)
     median = statistics.median
     return Row(
@@ -125,6 +149,9 @@ def _measure(server: TritonServer, raw: RawPipeline, waveforms: list[Float32], r
         paced_p95_ms=float(np.percentile(paced.latencies_ms, 95)),
         paced_p99_ms=float(np.percentile(paced.latencies_ms, 99)),
         paced_final_p50_ms=float(np.percentile(paced.final_ms, 50)),
+        local_joint_server_cpu_ms_per_chunk=median(local_cpu) * 1e3,
+        local_joint_overhead_ms_per_chunk=median(s - r for s, r in zip(local_cpu, raw_cpu, strict=True)) * 1e3,
+        local_joint_streams_at_real_time=chunk_secs / median(local_wall),
     )
 
 

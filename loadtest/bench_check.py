@@ -10,7 +10,6 @@ limits in `bench_baseline.yaml` leave room for the noise that remains. The exit 
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,15 @@ from pathlib import Path
 import yaml
 from threadpoolctl import threadpool_limits
 
-from loadtest.bench import ROOT, clip_speech, cpu_secs, raw_round
+from loadtest.bench import ROOT, clip_speech, cpu_secs, raw_round, running_server
 from loadtest.closed_loop import run_streams
 from loadtest.raw_pipeline import RawPipeline
 from loadtest.searches import FRAME_BY_FRAME, GREEDY, Search, measure
 from log_mel.mel import Float32
-from scripts.serving.server import ServerOptions, TritonServer
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.server import TritonServer
 
 BASELINE = Path(__file__).with_name("bench_baseline.yaml")
-_ROUNDS, _CHUNKS = 4, 8
+_ROUNDS, _CHUNKS = 3, 8
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def verdict(ratios: dict[str, float], limits: dict[str, Limit]) -> tuple[bool, l
         limit = limits[name]
         kept &= limit.allows(ratio)
         outcome = "ok" if limit.allows(ratio) else "SLOWER"
-        lines.append(f"{name:34} {ratio:6.2f}   baseline {limit.baseline:5.2f}, {limit}: {outcome}")
+        lines.append(f"{name:42} {ratio:6.2f}   baseline {limit.baseline:5.2f}, {limit}: {outcome}")
     return kept, lines
 
 
@@ -74,13 +72,11 @@ def main() -> int:
     raw = RawPipeline(ROOT / "model-repo")
     speech = clip_speech(_CHUNKS * raw.chunk_samples)
     ratios = {}
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(ROOT / "model-repo", staged, RepositorySettings())
-        with TritonServer(ServerOptions(staged, Path(folder))) as server:
+    for joint, way in (("model", "server"), ("local", "server with a local joint")):
+        with running_server(ROOT / "model-repo", joint) as server:
             run_streams(server.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
             for streams, name in ((32, "32 streams"), (1, "1 stream")):
-                ratios[f"server / raw, {name}"] = _server_to_raw(server, raw, speech(streams))
+                ratios[f"{way} / raw, {name}"] = _server_to_raw(server, raw, speech(streams))
     ratios["frame by frame / greedy, 32 streams"] = _search_ratio(raw, speech(32))
     kept, lines = verdict(ratios, read_limits(BASELINE))
     print("\n".join(lines))

@@ -3,7 +3,7 @@
     python -m loadtest.run --shape ramp --peak 64 --seconds 120 --slo p95=300,errors=0
     python -m loadtest.run --shape constant --peak 32 --seconds 14400 --resume      # a soak; goes on where it stopped
 
-`--out` gets Locust's statistics (CSV and HTML with plots), totals.json and processes.csv; `--figures` the figures of docs.
+`--out` gets Locust's statistics (CSV and HTML with plots), totals.json, processes.csv; `--figures` the figures of docs.
 The exit status is 0 when the objectives are met.
 """
 

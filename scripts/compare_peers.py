@@ -32,10 +32,11 @@ from scripts.peers.amira import Amira
 from scripts.peers.nemo import Nemo
 from scripts.peers.sherpa_files import SherpaFiles, write_sherpa_files
 from scripts.peers.system import Row, System, as_figures, in_turn
+from scripts.serving.staging import RepositorySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 ZIPFORMER = ROOT.parent / "shared" / "models" / "zipformer-gigaspeech-3.3M"
-AMIRA, SHERPA, NEMO = "Amira", "sherpa-onnx", "NeMo"
+AMIRA, AMIRA_LOCAL, SHERPA, NEMO = "Amira", "Amira, joint=local", "sherpa-onnx", "NeMo"
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def main() -> int:
 def _fastconformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], folder: Path) -> list[Row]:
     repository, chunk = arguments.model_repo, ModelDescription.load(Layout(arguments.model_repo).description).streaming
     with contextlib.ExitStack() as running:
-        systems: list[System] = [Amira(AMIRA, running.enter_context(serve(repository)), chunk.chunk_samples)]
+        systems = _ours(running, repository, chunk.chunk_samples)
         if _has_sherpa():
             systems.append(_sherpa(running, write_sherpa_files(repository, folder / "sherpa"), folder))
         if not arguments.nemo_python.exists():
@@ -75,7 +76,7 @@ def _zipformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], fold
     imported = import_zipformer(source, Layout(repository), ServingOptions())
     streaming = imported.description.streaming
     with contextlib.ExitStack() as running:
-        systems: list[System] = [Amira(AMIRA, running.enter_context(serve(repository)), streaming.chunk_samples)]
+        systems = _ours(running, repository, streaming.chunk_samples)
         if _has_sherpa():
             files = SherpaFiles(
                 tokens=source / "tokens.txt",
@@ -90,6 +91,14 @@ def _zipformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], fold
             )
             systems.append(_sherpa(running, files, folder))
         return in_turn(systems, waveforms, arguments.rounds, _say)
+
+
+def _ours(running: contextlib.ExitStack, repository: Path, chunk_samples: int) -> list[System]:
+    """Start our server in both ways of calling the joint."""
+    return [
+        Amira(name, running.enter_context(serve(repository, RepositorySettings(joint=joint))), chunk_samples)
+        for name, joint in ((AMIRA, None), (AMIRA_LOCAL, "local"))
+    ]
 
 
 def _has_sherpa() -> bool:
@@ -122,14 +131,14 @@ def _print(models: dict[str, list[Row]]) -> None:
     for model, rows in models.items():
         print(f"\n{model}, {rows[0].streams} streams")
         print(
-            f"{'':12} {'at real time':>12} {'CPU s/s':>9} {'full speed p50/95/99':>22} {'paced p50/95/99':>20} "
+            f"{'':18} {'at real time':>12} {'CPU s/s':>9} {'full speed p50/95/99':>22} {'paced p50/95/99':>20} "
             f"{'paced CPU':>9} {'whole x':>8} {'same':>5}"
         )
         for row in rows:
             paced = "/".join(f"{value:.0f}" for value in row.paced_ms) if row.paced_ms else "-"
             paced_cpu = f"{row.paced_cpu_per_audio_sec:.4f}" if row.paced_cpu_per_audio_sec is not None else "-"
             print(
-                f"{row.system:12} {row.streams_at_real_time:12.0f} {row.cpu_per_audio_sec:9.4f} "
+                f"{row.system:18} {row.streams_at_real_time:12.0f} {row.cpu_per_audio_sec:9.4f} "
                 f"{'/'.join(f'{value:.0f}' for value in row.full_speed_ms):>22} {paced:>20} {paced_cpu:>9} "
                 f"{row.whole_x_real_time:8.0f} {row.same_texts:5d}"
             )

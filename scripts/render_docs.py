@@ -177,6 +177,7 @@ def bench(figures: Figures) -> str:
             f"{row['closed_loop_p50_ms']:.0f} / {row['closed_loop_p95_ms']:.0f}",
             f"{row['paced_p50_ms']:.0f} / {row['paced_p95_ms']:.0f} / {row['paced_p99_ms']:.0f}",
             f"{row['streams_at_real_time']:.0f}",
+            _local_joint(row),
         ]
         for row in figures["rows"]
     ]
@@ -188,8 +189,17 @@ def bench(figures: Figures) -> str:
         "latency ms at full speed, p50 / p95",
         "latency ms at real-time pace, p50 / p95 / p99",
         "streams at real time",
+        "with `AMIRA_JOINT=local`: CPU, overhead, streams",
     ]
     return _table(heads, rows)
+
+
+def _local_joint(row: Figures) -> str:
+    names = ("server_cpu_ms_per_chunk", "overhead_ms_per_chunk", "streams_at_real_time")
+    if f"local_joint_{names[0]}" not in row:
+        return "–"
+    cpu, overhead, streams = (row[f"local_joint_{name}"] for name in names)
+    return f"{cpu:.2f}, **{overhead:.2f}**, {streams:.0f}"
 
 
 def decoding(figures: Figures) -> str:

@@ -73,7 +73,8 @@ class TritonPythonModel:
         self._telemetry.close()
 
     def _process_stateless(self, requests: list[Request]) -> list[Outputs | Exception]:
-        wanted = [name for name in self._outputs if any(name in r.triton.requested_output_names() for r in requests)]
+        asked = set().union(*(request.triton.requested_output_names() for request in requests))
+        wanted = [name for name in self._outputs if name in asked]
 
         def run(group: Sequence[tuple[int, Inputs]]) -> list[Outputs]:
             members = [inputs for _, inputs in group]

@@ -58,6 +58,8 @@ def stack(requests: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 def split(outputs: dict[str, Array], rows: Sequence[int]) -> list[dict[str, Array]]:
     """Cut outputs along the batch dimension into parts of `rows` rows each."""
+    if len(rows) == 1:
+        return [outputs]
     edges = np.cumsum(rows)[:-1]
     parts = {name: np.split(array, edges) for name, array in outputs.items()}
     return [{name: parts[name][index] for name in outputs} for index in range(len(rows))]

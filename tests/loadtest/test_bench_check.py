@@ -27,7 +27,7 @@ def test_a_broken_limit_is_named():
 
 def test_stored_baselines_keep_their_own_limits():
     limits = read_limits(BASELINE)
-    assert len(limits) == 3
+    assert len(limits) == 5
     for limit in limits.values():
         assert (limit.at_most is None) != (limit.at_least is None)
         assert limit.allows(limit.baseline)
