@@ -345,7 +345,6 @@ def _slashes(values: list[float]) -> str:
     return " / ".join(f"{value:.0f}" for value in values)
 
 
-# Name in the pages -> what makes the table, and the file it is made of.
 def gateway(figures: Figures) -> str:
     """Latency of a chunk through the gateway and without it."""
     rows = [
