@@ -133,6 +133,8 @@ COPY --from=application /opt/amira /opt/amira
 COPY scripts/export /opt/amira/scripts/export
 COPY scripts/engines /opt/amira/scripts/engines
 COPY tests/data/audio /opt/amira/tests/data/audio
+# Volumes of Docker take their permissions from here.
+RUN install -d -m 1777 /models /engines
 ENV PYTHONPATH=/opt/amira/backends
 USER 10001
 ENTRYPOINT ["python3", "-m", "scripts.engines.provision"]
