@@ -207,6 +207,10 @@ rehearse-image: $(VENV)/deploy ## the steps of the Dockerfile in folders, and a 
 	@if command -v bwrap >/dev/null; then $(PY) -m scripts.image $(or $(TARGET),cpu); \
 	else echo "not rehearsed: needs bubblewrap (Debian: apt install bubblewrap)"; fi
 
+.PHONY: alerts
+alerts: setup ## deploy/observability's alerts as a PrometheusRule for Kubernetes
+	$(PY) -m scripts.prometheus_rule
+
 .PHONY: sbom
 sbom: $(VENV)/deploy ## bill of materials of the image, CycloneDX [TARGET=gpu] [OUT=work/sbom.json]
 	$(PY) -m scripts.image.sbom --target $(or $(TARGET),cpu) --out $(or $(OUT),work/sbom.json)

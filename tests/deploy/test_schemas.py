@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from scripts import prometheus_rule
 from tests.deploy.custom_resources import SCHEMAS
 from tests.deploy.manifests import RENDERINGS, render
 
@@ -62,6 +63,13 @@ def test_custom_resources():
     assert {(item["apiVersion"], item["kind"]) for item in manifests} == set(SCHEMAS)
     for manifest in manifests:
         jsonschema.validate(manifest, SCHEMAS[manifest["apiVersion"], manifest["kind"]])
+
+
+def test_alerts_are_those_of_the_observability_stack():
+    if not prometheus_rule.RULES.exists():
+        pytest.skip("there are no alerts in deploy/observability")
+    made = prometheus_rule.prometheus_rule(prometheus_rule.RULES.read_text(encoding="utf-8"))
+    assert prometheus_rule.RULE.read_text(encoding="utf-8") == made, "run `make alerts`"
 
 
 def closed(schema):
