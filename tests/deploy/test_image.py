@@ -83,7 +83,9 @@ def test_nothing_else_is_sent():
     }
     # The builder needs the file itself, and .dockerignore.
     assert {name.split("/")[0] for name in SENT} - {"Dockerfile", ".dockerignore"} == copied
-    assert not [name for name in SENT if "__pycache__" in name or name.startswith("scripts/train/")]
+    assert not [
+        name for name in SENT if "__pycache__" in name or name.startswith(("scripts/train/", "clients/javascript/"))
+    ]
 
 
 def test_the_image_has_what_the_server_imports():
