@@ -88,6 +88,18 @@ test-nemo: setup-nemo ## tests of export and training, which need NeMo
 docs: setup ## put the figures of docs/measurements into the tables of README and docs
 	$(PY) -m scripts.render_docs
 
+.PHONY: api-docs
+api-docs: setup ## API reference of the Python client in work/api-docs; any warning is an error
+	$(PY) -W error -m pdoc -d google -o work/api-docs amira_asr
+
+.PHONY: wheel
+wheel: setup ## build the wheel and source distribution in work/dist, install the wheel into a clean environment, try it
+	rm -rf work/dist work/clean
+	$(PY) -m build --installer uv --outdir work/dist .
+	$(PY) -m venv work/clean
+	work/clean/bin/pip install -q --disable-pip-version-check work/dist/*.whl
+	cd work/clean && bin/amira-asr --help >/dev/null && bin/python -c 'import amira_asr' && echo "work/dist: the wheel installs and runs"
+
 .PHONY: lint
 lint: setup ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

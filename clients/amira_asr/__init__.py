@@ -1,10 +1,16 @@
 """Client of a streaming speech recogniser that runs inside NVIDIA Triton.
 
-from amira_asr import AsrClient
+```python
+from amira_asr import AsrClient, Final, load_audio
 
 with AsrClient() as client:
-    for event in client.stream(microphone_frames):
-        print(event.text)
+    for event in client.stream([load_audio("talk.mp3")]):  # or any buffers, as they come
+        print("final:" if isinstance(event, Final) else "...", event.text)
+    print(client.transcribe("talk.mp3").words)
+```
+
+`AsyncAsrClient` is the same for asyncio. `Settings` come from config.toml, config.yaml and AMIRA_* variables,
+`DecodingOptions` with each stream or recording. What goes wrong is an `AmiraError`.
 """
 
 from amira_asr.aio import AsyncAsrClient

@@ -13,7 +13,7 @@ import numpy as np
 from amira_asr.chunker import Buffer
 from amira_asr.options import Finalize
 
-Audio: TypeAlias = "AsyncIterable[Buffer | Finalize] | Iterable[Buffer | Finalize]"
+Audio: TypeAlias = AsyncIterable[Buffer | Finalize] | Iterable[Buffer | Finalize]
 
 
 async def iterate(audio: Audio) -> AsyncGenerator[Buffer | Finalize, None]:

@@ -11,7 +11,7 @@ import soxr
 from amira_asr.audio import Float32
 from amira_asr.errors import InvalidAudio
 
-Buffer: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[np.float32] | npt.NDArray[np.int16]"
+Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.float32] | npt.NDArray[np.int16]
 SampleFormat = Literal["s16le", "f32le"]
 
 _BYTES: dict[str, str] = {"s16le": "<i2", "f32le": "<f4"}

@@ -15,7 +15,7 @@ from amira_asr.recordings import find_recordings
 
 _MANIFEST_SUFFIXES = {".json", ".jsonl", ".manifest", ".ndjson"}
 
-Key: TypeAlias = "tuple[str, float]"
+Key: TypeAlias = tuple[str, float]
 
 
 @dataclass(frozen=True)
