@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from amira_asr.events import Transcript
@@ -57,9 +58,18 @@ class DeadlineExceeded(AmiraError):
 
 
 class ServerFull(AmiraError):
-    """The server serves as many streams as it admits."""
+    """The server serves as many streams as it admits.
+
+    Attributes:
+        retry_after_secs: when the server would take it, if it said so; 0 if it did not.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, partial: Transcript | None = None) -> None:
+        super().__init__(message, partial)
+        said = re.search(r"try again in (\d+(?:\.\d+)?) s", message)
+        self.retry_after_secs = float(said[1]) if said else 0.0
 
 
 class RateLimited(ServerFull):

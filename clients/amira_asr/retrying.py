@@ -9,9 +9,10 @@ from tenacity.asyncio.retry import retry_if_exception
 from tenacity.stop import stop_base
 
 from amira_asr.endpoints import Endpoints
-from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded
+from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded, ServerFull
 
 # Random waits of up to 0.5, 1, 2, 2, … seconds, so that clients that failed together do not come back together.
+_LONGEST_WAIT_SECS = 15.0
 _backoff = wait_random_exponential(multiplier=0.5, max=2.0)
 
 
@@ -49,6 +50,11 @@ def _retrying(
     endpoints: Endpoints, worthwhile: Callable[[BaseException], Awaitable[bool]], stop: stop_base
 ) -> AsyncRetrying:
     def wait(state: RetryCallState) -> float:
-        return 0.0 if endpoints.fresh else _backoff(state)
+        if endpoints.fresh:
+            return 0.0
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.retry_after_secs if isinstance(error, ServerFull) else 0.0
+        # Whom a minute is too long gets the error, which says so, after short waits.
+        return _backoff(state) + (asked if asked <= _LONGEST_WAIT_SECS else 0.0)
 
     return AsyncRetrying(retry=retry_if_exception(worthwhile), stop=stop, wait=wait, reraise=True)

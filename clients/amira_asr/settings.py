@@ -142,6 +142,11 @@ class Settings(BaseSettings):
     circuit_breaker_recovery_secs: float = Field(
         5.0, gt=0, le=3600, description="how long it does so before it tries one call"
     )
+    client_key: str = Field(
+        "",
+        pattern=r"^[!-~]{0,200}$",
+        description="whom the server's limits count a client's calls for (x-amira-client)",
+    )
     shared_memory: Literal["off", "system", "cuda"] = Field(
         "off", description="memory through which a client's audio gets to a server on the same host"
     )

@@ -43,6 +43,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     refusing: str = ""  # what a START is told
     ready: bool = True
     probes: int = 0
+    clients: list[str | None] = field(default_factory=list)  # client keys of streams and utterances
     running: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: frozen
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     forget_before: set[int] = field(default_factory=set)  # numbers of requests
@@ -80,6 +81,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
 
     async def ModelInfer(self, request, context):  # noqa: N802  gRPC's names
+        self.clients.append(dict(context.invocation_metadata()).get("x-amira-client"))
         levels = [int(v) for v in np.round(audio_of(request)[::CHUNK] * 1000)]
         number = len(self.requests)
         self.requests.append((request.id, levels[0], True, True))
@@ -90,6 +92,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelStreamInfer(self, request_iterator, context):  # noqa: N802  gRPC's names
         self.streams_open += 1
+        self.clients.append(dict(context.invocation_metadata()).get("x-amira-client"))
         arrived: asyncio.Queue = asyncio.Queue()
 
         async def read():

@@ -158,6 +158,28 @@ async def test_a_call_that_the_server_cannot_do_for_now_is_tried_again():
         assert len(triton.requests) == 3
 
 
+async def test_a_limit_that_says_when_is_waited_for_unless_that_is_long():
+    soon, late = (f"rate limited: client 'x' may start 2 in 60 s; try again in {secs} s" for secs in (1, 50))
+    triton = FakeTriton(fail_at={0: soon, 1: late, 2: late, 3: late})
+    async with serving(triton) as endpoint, AsyncAsrClient(Settings(triton_endpoint=endpoint)) as client:
+        began = time.monotonic()
+        with pytest.raises(RateLimited) as caught:
+            await client.transcribe(chunk(5))
+        assert 1.0 <= time.monotonic() - began < 10
+        assert caught.value.retry_after_secs == 50
+        assert len(triton.requests) == 3
+
+
+async def test_every_call_says_whose_it_is():
+    triton = FakeTriton()
+    async with serving(triton) as endpoint:
+        for key in ("tenant-7", ""):
+            async with AsyncAsrClient(Settings(triton_endpoint=endpoint, client_key=key)) as client:
+                await recognise(client, range(1, 3))
+                await client.transcribe(chunk(5))
+    assert triton.clients == ["tenant-7", "tenant-7", None, None]
+
+
 async def test_a_server_that_was_too_slow_is_not_asked_again():
     triton = FakeTriton()
     triton.running.clear()
