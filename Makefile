@@ -215,7 +215,7 @@ $(VENV)/deploy: $(VENV)/ready requirements/deploy.txt
 	@touch $@
 
 .PHONY: rehearse-image
-rehearse-image: $(VENV)/deploy ## the steps of the Dockerfile in folders, and a clip through the server there [TARGET=gpu]
+rehearse-image: $(VENV)/deploy ## the steps of the Dockerfile in folders, and a clip through the server there [TARGET=gpu or gateway]
 	@if command -v bwrap >/dev/null; then $(PY) -m scripts.image $(or $(TARGET),cpu); \
 	else echo "not rehearsed: needs bubblewrap (Debian: apt install bubblewrap)"; fi
 

@@ -27,9 +27,12 @@ for second in $(seq 120); do
 done
 if touch /opt/amira/written 2>/dev/null; then echo "the root is writable"; exit 1; fi
 test "$(id -u)" = 10001
-amira-asr transcribe {clip} > /tmp/text
+{try_it}
 kill -TERM $server
 wait $server
+"""
+_TRANSCRIBE = """
+amira-asr transcribe {clip} > /tmp/text
 echo "heard: $(cat /tmp/text)"
 test "$(cat /tmp/text)" = {text}
 """
@@ -38,17 +41,20 @@ test "$(cat /tmp/text)" = {text}
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=["cpu", "gpu"], help="gpu: the wheel's Triton stands in for NVIDIA's image")
+    parser.add_argument(
+        "target",
+        choices=["cpu", "gpu", "gateway"],
+        help="gpu: the wheel's Triton stands in for NVIDIA's image; gateway: it has no server, and is only started",
+    )
     parser.add_argument("--folder", type=Path, help="keep the stages here")
     arguments = parser.parse_args()
     dockerfile = Dockerfile(ROOT / "Dockerfile")
     with (ROOT / "tests" / "goldens" / "clips.jsonl").open(encoding="utf-8") as lines:
         golden = json.loads(next(lines))
     _, health = dockerfile.last(arguments.target, "HEALTHCHECK").value.split(" CMD ")
+    transcribe = _TRANSCRIBE.format(clip=f"{_CLIPS}/{golden['path']}", text=shlex.quote(golden["text"]))
     script = _SCRIPT.format(
-        health=shlex.join(json.loads(health)),
-        clip=f"{_CLIPS}/{golden['path']}",
-        text=shlex.quote(golden["text"]),
+        health=shlex.join(json.loads(health)), try_it="" if arguments.target == "gateway" else transcribe
     )
     with tempfile.TemporaryDirectory() as temporary:
         # Another user must be able to look into it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,9 +11,16 @@ from pathlib import Path
 
 import pytest
 from docker.utils.build import exclude_paths
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from scripts.image.dockerfile import Dockerfile
 from tests.conftest import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
 FINAL = ("cpu", "gpu", "engines", "gateway")
@@ -88,20 +96,51 @@ def test_nothing_else_is_sent():
     ]
 
 
-def test_the_image_has_what_the_server_imports():
-    """Python finds every module of the server among what is copied."""
-    copied = [word for item in DOCKERFILE.stages["application"].all("COPY") for word in item.words()[:-1]]
-    code = (
-        "import sys, runpy; sys.argv = ['serve', '--print-config']\n"
-        "try: runpy.run_module('scripts.serve', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "import scripts.switch\n"
-        "print('\\n'.join(m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)))"
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ("gpu", "run('scripts.serve', '--print-config'); import scripts.switch"),
+        (
+            "engines",
+            "run('scripts.engines.provision', '--help'); import scripts.engines.variants, scripts.export.layout",
+        ),
+    ],
+)
+def test_an_image_has_what_its_command_imports(target, code):
+    """Python finds every module of ours among what is copied."""
+    stages = [DOCKERFILE.stages["application"], DOCKERFILE.stages[target]]
+    copied = [word for stage in stages for item in stage.all("COPY") for word in item.words()[:-1]]
+    program = f"""
+import runpy, sys
+def run(module, argument):
+    sys.argv = [module, argument]
+    try:
+        runpy.run_module(module, run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+{code}
+print(*(m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)), sep="\\n")
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'clients'}:{ROOT / 'backends'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    ours = [line for line in done.stdout.splitlines() if line.startswith(f"{ROOT}/scripts/")]
+    ours = [line for line in done.stdout.splitlines() if line.startswith((f"{ROOT}/scripts/", f"{ROOT}/backends/"))]
     assert len(ours) > 5
     for file in ours:
         name = str(Path(file).relative_to(ROOT))
         assert any(name == source or name.startswith(f"{source}/") for source in copied), f"{name} is not in the image"
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("image.txt", ["backends", "lm"]), ("gateway.txt", ["gateway"]), ("engine-builder.txt", ["engine-builder"])],
+)
+def test_images_have_every_package_that_the_project_names(lock, extras):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    named = {canonicalize_name(Requirement(entry).name) for entries in lists for entry in entries}
+    locked = set(re.findall(r"^([a-z0-9_.-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
+    assert len(named) > 8
+    assert named <= locked, f"{named - locked}: run `make lock`"
