@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import urllib.request
 
 import pytest
@@ -41,11 +43,28 @@ def post(server, path, body, headers):
         connection.close()
 
 
+def in_pieces(server, count):
+    """Send a body of many pieces of one byte; return how the answer begins, nothing when the connection is cut."""
+    head = f"POST {_CLOSED[0]} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with socket.create_connection((server.options.host, server.http_port), timeout=60) as connection:
+        with contextlib.suppress(ConnectionError):  # the server may answer, and hang up, before it has read all
+            connection.sendall(head + b"1\r\n[\r\n" * count + b"0\r\n\r\n")
+        try:
+            return connection.recv(100)
+        except ConnectionError:
+            return b""
+
+
 @pytest.mark.parametrize("path", _CLOSED)
 def test_what_clients_do_not_need_is_closed(server, path):
     status, text = post(server, path, OVERFLOW, {})
     assert status == 403, text
     assert b"restricted" in text
+
+
+def test_a_body_of_very_many_pieces_does_no_harm(server):
+    assert b"403" in in_pieces(server, 600_000)
+    assert server.is_ready()
 
 
 def test_health_and_metadata_are_open(server):

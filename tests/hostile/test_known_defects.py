@@ -16,7 +16,7 @@ from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
 from tests.hostile.conftest import LONG_RUN
-from tests.hostile.test_http import OVERFLOW, post
+from tests.hostile.test_http import OVERFLOW, in_pieces, post
 from tests.hostile.wire import Tensor, Wire, chunk, honest_calls
 from tests.server.streams import CHUNK, new_id
 
@@ -63,6 +63,12 @@ def test_a_shape_whose_size_overflows_ends_a_backend(doomed):
 def test_the_same_over_http_ends_the_server(doomed):
     with pytest.raises(OSError, match=r"closed connection|reset"):
         post(doomed, "/v2/models/asr_streaming/infer", OVERFLOW, {})
+    assert dies(doomed)
+
+
+def test_a_body_of_very_many_pieces_ends_the_server(doomed):
+    """Its list of pieces is on the stack, which is too small for them."""
+    assert in_pieces(doomed, 600_000) == b""
     assert dies(doomed)
 
 
