@@ -124,6 +124,15 @@ bench-check: setup ## has the server become slower? ratios of one run against lo
 compare-peers: $(VENV)/import $(VENV)/baselines ## our server, sherpa-onnx's, NeMo's loop: same weights and cores, in turn [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m scripts.compare_peers $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT))
 
+.PHONY: performance
+performance: setup setup-nemo $(VENV)/import $(VENV)/baselines ## measure docs/performance.md, but for the soak; ten idle minutes
+	$(MAKE) bench OUT=docs/measurements/bench.json
+	$(MAKE) compare-peers OUT=docs/measurements/peers.json
+	$(PY) -m loadtest.capacity --first 64 --seconds 12 --precision 16 --out docs/measurements/capacity.json
+	$(MAKE) loadtest SHAPE=ramp PEAK=64 DURATION=45 OUT=docs/measurements/load.json
+	$(MAKE) bench-check
+	$(PY) -m scripts.render_docs
+
 .PHONY: bench-gateway
 bench-gateway: setup ## the gateway against direct gRPC, streams and recordings, in one run [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m loadtest.gateway $(if $(OUT),--out $(OUT))

@@ -152,7 +152,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--zipformer", type=Path, default=ZIPFORMER, help="folder of a streaming Zipformer transducer")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in turn (default 5)")
     parser.add_argument("--streams", type=int, default=32, help="streams at once (default 32)")
-    parser.add_argument("--secs", type=float, default=9.0, help="audio of each stream, seconds (default 9)")
+    parser.add_argument("--secs", type=float, default=4.5, help="audio of each stream, seconds (default 4.5)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     return parser.parse_args()
 
