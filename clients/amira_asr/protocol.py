@@ -63,7 +63,8 @@ _MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
     # The last one is Triton's own, of a queue that is full before our models see the request.
     ("server full|server overloaded|Exceeds maximum queue size", ServerFull, "{message}"),
     ("rate limited", RateLimited, "{message}"),
-    ("(?i)server is stopping", ServerStopping, "{message}"),
+    # The latter are Triton's own while it ends: its models go before its ports.
+    ("(?i)server is (stopping|shutting down)|has no available versions", ServerStopping, "{message}"),
     (
         "protocol is restricted",
         InvalidRequest,

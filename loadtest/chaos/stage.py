@@ -15,8 +15,9 @@ from loadtest.chaos.callers import Call, Callers
 from loadtest.chaos.comparison import Difference, compare, identical
 from loadtest.chaos.site import Footprint, Site
 
-# A deadline that a busy machine keeps; faults are noticed by broken connections long before.
+# What a busy machine keeps, too; faults are noticed by broken connections long before, and servers are back sooner.
 DEADLINE_SECS = 30.0
+_RESUME_SECS = 180.0
 # Memory and handles that a server may hold more after a scenario: allocators and gRPC keep what they once needed.
 ALLOWED_MB = 64.0
 ALLOWED_HANDLES = 64
@@ -98,6 +99,11 @@ class Outcome:
                 self.recovery_secs.append(next(at for at, _ in call.answers if at > fault_at) - fault_at)
 
 
+def client_settings(endpoint: str, deadline_secs: float = DEADLINE_SECS) -> Settings:
+    """Return the settings of callers."""
+    return Settings(triton_endpoint=endpoint, inference_timeout_secs=deadline_secs, resume_timeout_secs=_RESUME_SECS)
+
+
 @dataclass
 class Stage:
     """Where scenarios play.
@@ -122,7 +128,7 @@ class Stage:
 
     async def warm_up(self, site: Site) -> Footprint:
         """Let as many streams as a scenario has be heard, at full speed; return what the server holds then."""
-        settings = Settings(triton_endpoint=site.endpoint, inference_timeout_secs=DEADLINE_SECS)
+        settings = client_settings(site.endpoint)
         async with Callers(settings, self.recordings, self.streams, speed=50) as callers:
             await callers.finished()
         return await site.footprint()
@@ -153,7 +159,7 @@ class Stage:
         before = before or (self.baseline if site is self.site else None) or await self.warm_up(site)
         outcome = Outcome(name, before=before)
         began, restarts = time.monotonic(), site.restarts
-        settings = Settings(triton_endpoint=endpoint or site.endpoint, inference_timeout_secs=deadline_secs)
+        settings = client_settings(endpoint or site.endpoint, deadline_secs)
         async with Callers(settings, self.recordings, self.streams, speed=self.speed) as callers:
             await callers.heard(after_share)
             fault_at = time.monotonic()

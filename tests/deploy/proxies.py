@@ -131,7 +131,7 @@ class Nginx(Proxy):
             r"(\$chosen \{\s+).*?(\s+\})",
             lambda match: match[1] + lines + match[2],
             self.config.read_text(),
-            flags=re.S,
+            flags=re.DOTALL,
         )
         self.config.write_text(text)
         self.process.send_signal(signal.SIGHUP)  # what nginx -s reload does
@@ -147,7 +147,7 @@ class Envoy(Proxy):
             rf"\g<1>127.0.0.1\g<2>{server.grpc_port}\g<3>{server.http_port}",
             text,
             count=1,
-            flags=re.S,
+            flags=re.DOTALL,
         )
         assert name not in text
         return text

@@ -1,4 +1,4 @@
-"""The example proxies in front of two real servers: balancing by stream, canary shares, and a stop without a lost word."""
+"""The example proxies before two real servers: balancing by stream, canary shares, a stop without a lost word."""
 
 from __future__ import annotations
 

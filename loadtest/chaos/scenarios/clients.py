@@ -14,7 +14,7 @@ from amira_asr import Settings
 from amira_asr.audio import Float32
 from loadtest.chaos.callers import Call, Callers
 from loadtest.chaos.raw_calls import cut_off
-from loadtest.chaos.stage import DEADLINE_SECS, Outcome, Stage
+from loadtest.chaos.stage import Outcome, Stage, client_settings
 
 # Longer than the server waits for a silent stream.
 _FROZEN_SECS = 9.0
@@ -29,7 +29,7 @@ async def client_frozen(stage: Stage) -> Outcome:
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    settings = Settings(triton_endpoint=stage.site.endpoint, inference_timeout_secs=DEADLINE_SECS)
+    settings = client_settings(stage.site.endpoint)
     process = context.Process(
         target=_call_and_send, args=(sending, settings, stage.recordings, stage.streams, stage.speed), daemon=True
     )
