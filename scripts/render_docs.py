@@ -25,6 +25,7 @@ PAGES = (
     ROOT / "docs" / "gateway.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "quality.md",
+    ROOT / "docs" / "reliability.md",
     ROOT / "docs" / "settings.md",
     ROOT / "docs" / "tensorrt.md",
     ROOT / "docs" / "zipformer.md",
@@ -379,6 +380,39 @@ def draft(figures: Figures) -> str:
     return f"{_table(['first word, ms after it was heard', 'p50', 'p90'], rows)}\n\n{chunk}. In {kept}."
 
 
+def chaos(figures: Figures) -> str:
+    """Streams under each fault, what they lost, and how long they waited."""
+    rows = []
+    for row in figures["scenarios"]:
+        words, recovery = row["difference"], [row["recovery_median_secs"], row["recovery_longest_secs"]]
+        memory = [row[when]["private_mb"] for when in ("before", "after") if row[when]]
+        rows.append(
+            [
+                row["scenario"],
+                row["streams"],
+                row["identical"],
+                *words.values(),
+                sum(row["failed"].values()),
+                row["restarts"],
+                " / ".join(f"{secs:.1f}" for secs in recovery if secs is not None),
+                " → ".join(f"{megabytes:.0f}" for megabytes in memory),
+                row["note"],
+            ]
+        )
+    sums = figures["totals"]
+    last = [
+        sums["streams"],
+        sums["identical"],
+        sums["lost"],
+        sums["doubled"],
+        sums["changed"],
+        sum(sums["failed"].values()),
+    ]
+    rows.append(["**all**", *(f"**{number}**" for number in last), "", "", "", ""])
+    heads = ["fault", "streams", "as undisturbed", "words lost", "doubled", "changed", "failed", "restarts"]
+    return _table([*heads, "seconds waited, median / longest", "memory MB", ""], rows)
+
+
 # Name in the pages -> what makes the table, and the file it is made of.
 TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "evaluation": (evaluation, "evaluation.json"),
@@ -398,6 +432,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "capacity": (capacity, "capacity.json"),
     "precisions": (precisions, "engines.json"),
     "bench_decoding": (bench_decoding, "bench_decoding.json"),
+    "chaos": (chaos, "chaos.json"),
     "decoding": (decoding, "decoding.json"),
     "passages": (passages, "decoding.json"),
     "stability": (stability, "decoding.json"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import traceback
@@ -39,6 +40,7 @@ def main() -> int:
         for name, play in SCENARIOS.items():
             print(f"{name}: {play.__doc__}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers do not outlive the run
     names = arguments.only or list(SCENARIOS)
     outcomes = asyncio.run(play_all(names, arguments.streams, arguments.speed))
     print_totals(outcomes)
