@@ -29,6 +29,7 @@ from scripts.serving.profile import check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 from scripts.serving.supervisor import Supervisor, SupervisorOptions
+from scripts.serving.tracing import Tracing
 
 ROOT = Path(__file__).resolve().parents[1]
 # A client sends a few chunks ahead of the responses.
@@ -89,6 +90,8 @@ def server_from(
         profile=settings.profile,
         drain_timeout_secs=settings.shutdown_timeout_secs,
         log_level=settings.log_level,
+        log_format=settings.log_format,
+        tracing=Tracing(settings.tracing_endpoint, settings.tracing_rate),
         model_control=settings.model_control == "explicit",
         open_interfaces=parse_interfaces(settings.open_interfaces),
         log_to_file=log_to_file,

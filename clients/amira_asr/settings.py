@@ -49,6 +49,12 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
+def _check_tracing_endpoint(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+        raise ValueError("should be the URL of an OTLP/HTTP receiver, such as http://localhost:4318/v1/traces")
+    return value
+
+
 def _check_recognisers(text: str) -> str:
     parse_recognisers(text)
     return text
@@ -205,6 +211,13 @@ class Settings(BaseSettings):
     watchdog_secs: float = Field(20.0, ge=1, le=3600, description="a server silent for so long is started anew")
     max_restarts: int = Field(5, ge=0, le=1000, description="restarts within ten minutes before the server is given up")
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
+    log_format: Literal["json", "text"] = Field("json", description="of the log lines of our models")
+    tracing_endpoint: Annotated[str, AfterValidator(_check_tracing_endpoint)] = Field(
+        "", description="URL of an OTLP/HTTP receiver for the spans of server and commands; empty for none"
+    )
+    tracing_rate: int = Field(
+        0, ge=0, le=1_000_000, description="the server traces one of so many requests whose client does not; 0: none"
+    )
 
     gateway_host: str = Field("127.0.0.1", description="address the gateway binds")
     gateway_port: Port = Field(8080, description="0 takes a free port")

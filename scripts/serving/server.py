@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -22,11 +22,14 @@ from scripts.serving.readiness import Readiness
 from scripts.serving.shared_memory import region_prefix, remove_regions
 from scripts.serving.stubs import Stubs
 from scripts.serving.triton_http import TritonHttp, TritonRefusedError
+from scripts.serving.tracing import Tracing
 
 # backends/common/launcher.py reads them.
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
 _RESTARTS = "AMIRA_RESTARTS"
 _CLIENT_HEADER = "x-amira-client"
+
+_QUANTILES = "0.5:0.05,0.95:0.005,0.99:0.001"
 
 # Where a running server can be found, for commands that work on it.
 ADDRESS_FILE = "address.json"
@@ -57,6 +60,7 @@ class ServerOptions:
         drain_timeout_secs: how long `drain` waits for live streams and requests to finish.
         log_level: "error", "warning", "info" or "verbose".
         log_format: "json" or "text", of the lines of our backends; Triton has a form of its own.
+        tracing: OpenTelemetry export.
         model_control: whether clients may load and unload models; `scripts.switch` does.
         open_interfaces: see `interfaces.py`.
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
@@ -72,6 +76,7 @@ class ServerOptions:
     drain_timeout_secs: float = 30.0
     log_level: str = "info"
     log_format: str = "json"
+    tracing: Tracing = field(default_factory=Tracing)
     model_control: bool = False
     open_interfaces: frozenset[str] = frozenset()
     log_to_file: bool = True
@@ -158,6 +163,12 @@ class TritonServer:
             f"--log-warning={str(options.log_level != 'error').lower()}",
             f"--log-info={str(options.log_level in ('info', 'verbose')).lower()}",
             f"--log-verbose={int(options.log_level == 'verbose')}",
+            # Quantiles of every model's times, those of the ensembles, too; the default has means only.
+            "--metrics-config=summary_latencies=true",
+            f"--metrics-config=summary_quantiles={_QUANTILES}",
+            # As our own lines have it; UTC.
+            "--log-format=ISO8601",
+            *options.tracing.flags(),
             *restrictions(options.open_interfaces, self.admin_key),
         ]
         # Read by the backends that are written in Python, whatever their names.

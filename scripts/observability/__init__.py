@@ -1,0 +1,1 @@
+"""The Grafana dashboard, and a picture of what it shows."""
