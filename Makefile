@@ -245,6 +245,15 @@ $(VENV)/engines: $(VENV)/ready requirements/engines.txt
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements/engines.txt
 	@touch $@
 
+.PHONY: dashboard
+dashboard: setup ## write the Grafana dashboard of deploy/observability, and the table of metrics
+	$(PY) -m scripts.observability.dashboard
+	$(PY) -m scripts.observability.metrics_table
+
+.PHONY: dashboard-picture
+dashboard-picture: setup ## server, Prometheus and callers, drawn as the dashboard shows them [DURATION=90] (needs prometheus)
+	$(PY) -m scripts.observability.picture --seconds $(or $(DURATION),90)
+
 .PHONY: engines
 engines: $(if $(DRY_RUN),setup,$(VENV)/engines) ## TensorRT engines, here or in IMAGE=triton-image [PRECISION=fp16] [DRY_RUN=1] [REPO=folder]
 	PYTHONPATH=backends $(PY) -m scripts.engines all --precision $(or $(PRECISION),fp16) $(if $(IMAGE),--image "$(IMAGE)") \

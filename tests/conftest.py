@@ -12,23 +12,26 @@ import numpy.typing as npt
 import pytest
 
 from amira_asr.audio import load_audio
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import ServerOptions, TritonServer, free_ports
 from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.tracing import Tracing
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = ROOT / "tests" / "data" / "audio"
 
 
-def start_server(folder: Path, settings: RepositorySettings) -> TritonServer:
+def start_server(folder: Path, settings: RepositorySettings, tracing: Tracing | None = None) -> TritonServer:
     """Stage the shipped model repository and return a server for it on free ports, not started."""
     stage_repository(ROOT / "model-repo", folder / "model-repo", settings)
-    return TritonServer(ServerOptions(folder / "model-repo", folder))
+    return TritonServer(ServerOptions(folder / "model-repo", folder, tracing=tracing or Tracing()))
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """The server of the whole test session, with default settings."""
-    with start_server(tmp_path_factory.mktemp("triton"), RepositorySettings()) as running:
+    # Only requests with `traceparent` are traced; a test of that starts the collector.
+    collector = Tracing(f"http://127.0.0.1:{free_ports(1, '127.0.0.1')[0]}/v1/traces")
+    with start_server(tmp_path_factory.mktemp("triton"), RepositorySettings(), collector) as running:
         yield running
 
 

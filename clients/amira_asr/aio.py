@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from amira_asr.speech import listens_locally, speech_probabilities
 from amira_asr.split import split_at_silence
 from amira_asr.stream import Retries, Stream
 from amira_asr.timeline import append
+from amira_asr.tracing import Span
 
 _T = TypeVar("_T")
 
@@ -152,9 +154,15 @@ class AsyncAsrClient:
 
         async def open_sequence() -> ServerSequence:
             recogniser = next(found) or await self._find_again(first.form, settings.streaming_model_name, patient=True)
-            return ServerSequence(
-                recogniser.endpoint, recogniser.form, options, timeout_secs=settings.inference_timeout_secs
+            sequence = ServerSequence(
+                recogniser.endpoint,
+                recogniser.form,
+                options,
+                timeout_secs=settings.inference_timeout_secs,
+                headers=span.headers(),
             )
+            span.opened(sequence.id, recogniser.endpoint.address)
+            return sequence
 
         retries = Retries(
             opening=self._retrying,
@@ -162,9 +170,11 @@ class AsyncAsrClient:
             losses=settings.retry_attempts,
         )
         stream = Stream(open_sequence, retries, chunker, History(first.form.chunk_secs, settings.resume_audio_secs))
-        async with aclosing(stream.events(audio)) as events:
-            async for event in events:
-                yield event
+        with Span("amira.stream", model=first.form.name) as span:
+            async with aclosing(stream.events(audio)) as events:
+                async for event in events:
+                    span.heard(event)
+                    yield event
 
     async def transcribe(
         self,
@@ -228,10 +238,21 @@ class AsyncAsrClient:
             recogniser = next(found) or await self._find_again(first.form, self._settings.batch_model_name)
             name = recogniser.form.name
             began = time.perf_counter()
-            result = await self._infer(recogniser.endpoint, name, samples, protocol.outputs(), options.parameters())
-            final = protocol.read_transcript(result, first.form.frame_secs, (time.perf_counter() - began) * 1e3)
-            if not isinstance(final, Final):
-                raise ServerError(f"{name} answered with a transcript that is not final")
+            with Span("amira.transcribe", model=name) as span:
+                asking = self._infer(
+                    recogniser.endpoint,
+                    name,
+                    samples,
+                    protocol.outputs(),
+                    parameters=options.parameters(),
+                    headers=span.headers(),
+                )
+                final = protocol.read_transcript(
+                    await asking, first.form.frame_secs, (time.perf_counter() - began) * 1e3
+                )
+                if not isinstance(final, Final):
+                    raise ServerError(f"{name} answered with a transcript that is not final")
+                span.heard(final)
             return final
 
         return await self._retrying()(once)
@@ -267,7 +288,9 @@ class AsyncAsrClient:
         model: str,
         samples: Float32,
         outputs: list[InferRequestedOutput],
+        *,
         parameters: dict[str, Parameter] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> InferResult:
         """Send one request with [samples]."""
         seconds = self._settings.inference_timeout_secs
@@ -275,7 +298,13 @@ class AsyncAsrClient:
         answered = False
         try:
             call = endpoint.triton.infer(
-                model, placed.inputs, outputs=outputs, parameters=parameters, client_timeout=seconds
+                model,
+                placed.inputs,
+                outputs=outputs,
+                parameters=parameters,
+                client_timeout=seconds,
+                request_id=str(uuid.uuid4()),
+                headers=headers,
             )
             result = await self._ask(endpoint, call)
             answered = True

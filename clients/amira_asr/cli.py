@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from amira_asr import tracing
 from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.cli_batch import transcribe_batch
 from amira_asr.cli_decoding import takes_decoding_options
@@ -97,6 +98,7 @@ def stream(
     Ctrl+C ends the audio; the final text still comes. Twice stops at once.
     """
     settings = load_settings(config_dir, triton_endpoint=endpoint, streaming_model_name=model)
+    tracing.configure(settings.tracing_endpoint)
     audio = audio_source(source, _stop_on_interrupt(), paced=not fast)
     raw = source == "-"
     with AsrClient(settings) as client, StreamView(as_json=as_json) as view:
@@ -147,6 +149,7 @@ def transcribe(
 ) -> None:
     """Recognise whole recordings, several at a time. A file that fails does not stop the others."""
     settings = load_settings(config_dir, triton_endpoint=endpoint, batch_model_name=model, vad=vad)
+    tracing.configure(settings.tracing_endpoint)
     try:
         jobs = plan(files, output_format, output_dir)
     except ValueError as error:

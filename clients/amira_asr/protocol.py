@@ -155,10 +155,14 @@ def inputs(audio: Float32) -> list[grpc.InferInput]:
 
 
 def chunk_request(
-    model: str, sequence_id: str, *, start: bool, end: bool, parameters: dict[str, Parameter]
+    model: str, sequence_id: str, *, number: int, start: bool, end: bool, parameters: dict[str, Parameter]
 ) -> dict[str, Any]:
-    """Return one request of a gRPC stream, as `stream_infer` takes it, but for its inputs."""
+    """Return one request of a gRPC stream, as `stream_infer` takes it, but for its inputs.
+
+    `number` tells it from the others of its stream in logs.
+    """
     return {
+        "request_id": f"{sequence_id}/{number}",
         "parameters": parameters,
         "model_name": model,
         "outputs": outputs(),

@@ -38,18 +38,20 @@ class ServerSequence:
         options: DecodingOptions = NO_OPTIONS,
         *,
         timeout_secs: float,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._timeout_secs = timeout_secs
         self._options = options
         self._finished: Transcript | None = None  # segments of this sequence that have ended
         self._format = form
-        self._id = str(uuid.uuid4())  # never a counter: two clients would collide
+        self.id = str(uuid.uuid4())  # never a counter: two clients would collide
         self._requests: asyncio.Queue[tuple[dict[str, Any], Float32] | None] = asyncio.Queue()
         self._placed: deque[Placed] = deque()  # audio of the chunks without a response
         self._unsendable: AmiraError | None = None
-        self._responses = endpoint.triton.stream_infer(self._outgoing())
+        self._responses = endpoint.triton.stream_infer(self._outgoing(), headers=headers)
         self._reading: asyncio.Task[Any] | None = None
+        self._number = 0  # of the next chunk
         self._sent: deque[float] = deque()  # when the chunks without a response were sent
         self._begun = self._ended = self._confirmed = self._broken = False
 
@@ -75,12 +77,14 @@ class ServerSequence:
             parameters["finalize"] = True
         request = protocol.chunk_request(
             self._format.name,
-            self._id,
+            self.id,
+            number=self._number,
             start=not self._begun,
             end=end,
             parameters=parameters,
         )
         self._begun, self._ended = True, end
+        self._number += 1
         self._sent.append(time.perf_counter())
         self._requests.put_nowait((request, chunk))
 

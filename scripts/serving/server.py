@@ -21,8 +21,8 @@ from scripts.serving.interfaces import ADMIN_HEADER, restrictions
 from scripts.serving.readiness import Readiness
 from scripts.serving.shared_memory import region_prefix, remove_regions
 from scripts.serving.stubs import Stubs
-from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 from scripts.serving.tracing import Tracing
+from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 
 # backends/common/launcher.py reads them.
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"

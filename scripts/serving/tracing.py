@@ -33,6 +33,7 @@ class Tracing:
             "rate": self.rate,
             "count": -1,
             "opentelemetry,url": self.endpoint,
+            "opentelemetry,bsp_schedule_delay": 2000,  # milliseconds
             "opentelemetry,resource": f"service.name={_SERVICE}",
         }
         return [f"--trace-config={name}={value}" for name, value in settings.items()]

@@ -66,4 +66,4 @@ def test_compose_reads_it_with_the_server():
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
     assert "image" in services["amira"] or "build" in services["amira"]
-    assert services["amira"]["environment"]["AMIRA_LOG_OUTPUT"] == "terminal"
+    assert services["amira"]["environment"]["AMIRA_TRACING_ENDPOINT"].startswith("http://otel-collector:")

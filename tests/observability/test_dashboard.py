@@ -10,7 +10,10 @@ import pytest
 import yaml
 
 from scripts.observability.dashboard import DASHBOARD, ROWS, query_of, render
-from tests.observability.programs import FILES, prometheus
+from scripts.observability.local_prometheus import local_prometheus
+from scripts.observability.metrics_table import PAGE
+from scripts.observability.metrics_table import render as render_page
+from tests.observability.programs import FILES, program
 from tests.server.streams import CHUNK, Streams, new_id
 
 RULES = yaml.safe_load((FILES / "prometheus" / "amira.rules.yml").read_text())["groups"]
@@ -21,6 +24,11 @@ NAME = re.compile(r"\b(?:amira|nv)_[a-z_]+\b")
 
 def test_the_file_is_what_the_script_makes():
     assert DASHBOARD.read_text() == render(), "run `make dashboard`"
+
+
+def test_the_page_has_every_metric():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == render_page(page), "run `make dashboard`"
 
 
 def test_it_is_provisioned():
@@ -50,8 +58,9 @@ def test_every_metric_of_dashboard_and_alerts_is_one_of_the_server(server, speec
 
 @pytest.mark.server
 def test_a_real_prometheus_scrapes_the_server_and_evaluates_rules_and_dashboard(server, speech, tmp_path):
+    program("prometheus", "prometheus")
     traffic(server, speech)
-    with prometheus(tmp_path, server.metrics_url) as running:
+    with local_prometheus(tmp_path, server.metrics_url) as running:
         assert [value for _, value in running.query('up{job="amira"}')] == [1]
         assert running.query("sum(amira_audio_seconds_total)")[0][1] >= len(speech) / 16000
         for query in QUERIES:

@@ -1,0 +1,163 @@
+"""Spans from the client through every step of the ensemble and the joint's calls, in a real OTLP collector."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import socket
+import subprocess
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from amira_asr import AsrClient
+from amira_asr.settings import Settings
+from amira_asr.tracing import configure
+from scripts.serving.server import free_ports
+from tests.server.streams import Streams
+
+pytestmark = pytest.mark.server
+
+STEPS = {
+    "asr_streaming": ("preprocessor", "encoder", "decoder", "decoder_joint"),
+    "asr_batch": ("preprocessor_batch", "encoder_batch", "decoder_batch", "decoder_joint"),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A span that reached the collector."""
+
+    trace: str
+    parent: str
+    id: str
+    name: str
+
+
+class Collector:
+    """A running collector that writes down each span it gets."""
+
+    def __init__(self, url, log):
+        self.url, self._log = url, log
+
+    @property
+    def text(self):
+        return self._log.read_text(errors="replace")
+
+    def spans(self):
+        """Whatever has come so far, by ID."""
+        fields = re.findall(r"Trace ID\s*: (\w+)\s+Parent ID\s*: *(\w*)\s+ID\s*: (\w+)\s+Name\s*: (\S+)", self.text)
+        return {span.id: span for span in (Seen(*found) for found in fields)}
+
+    def wait(self, enough, seconds=60):
+        """The spans once there are enough of them."""
+        deadline = time.monotonic() + seconds
+        while not enough(spans := self.spans()):
+            assert time.monotonic() < deadline, sorted(span.name for span in spans.values())
+            time.sleep(0.3)
+        return spans
+
+
+@pytest.fixture
+def collector(server, tmp_path):
+    """The collector that the server of the session sends its spans to."""
+    found = importlib.util.find_spec("rotel")
+    if found is None or found.origin is None:
+        pytest.skip("rotel, an OpenTelemetry collector, is not installed")
+    url = server.options.tracing.endpoint
+    command = [
+        Path(found.origin).parent / "rotel-agent",
+        "start",
+        f"--otlp-http-endpoint={urllib.parse.urlsplit(url).netloc}",
+        f"--otlp-grpc-endpoint=127.0.0.1:{free_ports(1, '127.0.0.1')[0]}",
+        "--exporter=blackhole",
+        "--debug-log=traces",
+        "--debug-log-verbosity=detailed",
+    ]
+    log = tmp_path / "collector.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        _wait_for_port(url)
+        yield Collector(url, log)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for_port(url):
+    address = urllib.parse.urlsplit(url)
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((address.hostname, address.port), 1):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def client_spans(url):
+    """Let the client's spans go to the collector; OpenTelemetry takes one provider a process, so it is given back."""
+    trace, once = pytest.importorskip("opentelemetry.trace"), pytest.importorskip("opentelemetry.util._once")
+    pytest.importorskip("opentelemetry.exporter.otlp.json.http.trace_exporter")
+    configure(url)
+    provider = trace.get_tracer_provider()
+    try:
+        yield
+    finally:
+        provider.shutdown()
+        trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, once.Once()
+
+
+def lineage(span, spans):
+    """Names from a span up to the root."""
+    names = []
+    while span is not None:
+        names.append(span.name)
+        span = spans.get(span.parent)
+    return names
+
+
+def test_the_clients_span_is_the_ancestor_of_every_step(server, collector, speech):
+    with client_spans(collector.url), AsrClient(Settings(triton_endpoint=server.grpc_endpoint)) as client:
+        events = list(client.stream([speech]))
+        client.transcribe(speech)
+    chunks = len(events)
+
+    def enough(spans):
+        names = [span.name for span in spans.values()]
+        return names.count("decoder") == chunks and "decoder_batch" in names and {"amira.stream"} <= set(names)
+
+    spans = collector.wait(enough)
+    time.sleep(2.5)  # the last batch
+    spans = collector.spans()
+    for ensemble, root in (("asr_streaming", "amira.stream"), ("asr_batch", "amira.transcribe")):
+        for step in STEPS[ensemble]:
+            lineages = [lineage(span, spans) for span in spans.values() if span.name == step]
+            of_root = [names for names in lineages if names[-1] == root]
+            assert of_root, (step, lineages)
+            assert all(ensemble in names for names in of_root)
+    steps = [span for span in spans.values() if span.name == "encoder"]
+    assert len(steps) == chunks
+    assert len({span.trace for span in steps}) == 1
+    joint = [lineage(span, spans) for span in spans.values() if span.name == "decoder_joint"]
+    assert all(names[1] in ("decoder", "decoder_batch") for names in joint)
+
+
+def test_nothing_that_is_said_is_in_a_span(server, collector, speech):
+    with client_spans(collector.url), AsrClient(Settings(triton_endpoint=server.grpc_endpoint)) as client:
+        final = list(client.stream([speech]))[-1]
+    collector.wait(lambda spans: {"amira.stream", "decoder"} <= {span.name for span in spans.values()})
+    words = [word.text for word in final.words if len(word.text) > 4]
+    assert words
+    assert [word for word in words if word in collector.text] == []
+
+
+def test_requests_without_a_trace_leave_none(server, collector, speech):
+    Streams(server.grpc_endpoint).batch(speech)
+    time.sleep(3)
+    assert "asr_batch" not in {span.name for span in collector.spans().values()}
