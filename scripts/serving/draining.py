@@ -16,6 +16,14 @@ QUIET_SECS = 0.5
 # An utterance on which no step has ended for so long was lost to an error between the first and the last one.
 _LONGEST_STEP_SECS = 20.0
 _POLL_SECS = 0.05
+_ACTIVITY = {
+    "amira_streams_live",
+    "amira_utterances_accepted",
+    "amira_utterances_answered",
+    "nv_inference_pending_request_count",
+    "nv_inference_request_success",
+    "nv_inference_request_failure",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def read_activity(metrics_url: str, models: Collection[str]) -> Activity:
     """Scrape the server's metrics of some models. Raises OSError when it does not answer."""
     sums: Counter[str] = Counter()
     for name, model, value in _samples(metrics_url):
-        if model in models:
+        if model in models and name in _ACTIVITY:  # quantiles without a request are no numbers
             sums[name] += int(value)
     return Activity(
         live_streams=sums["amira_streams_live"],
