@@ -19,12 +19,13 @@ import psutil
 from amira_asr import AmiraError, AsyncAsrClient, Settings
 from loadtest.processes import server_processes
 from scripts.serving.draining import read_activity
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECS = 0.1
 _RESTART_SECS = 60.0
+_START_ATTEMPTS = 3
 _MODELS = ("preprocessor", "encoder", "decoder", "decoder_joint")
 
 
@@ -189,17 +190,25 @@ class Site:
             os.kill(self.server.pid, signal.SIGKILL)
 
     async def _keep(self) -> None:
-        self.server.start()
         while True:
-            await asyncio.to_thread(self.server.wait_ready)
+            await self._start()
             self._ready.set()
             await _end_of_any(server_processes(self.server.pid))
             self._ready.clear()
             self.restarts += 1
             self.last_words = self.server.log_tail()
-            self._kill()
-            await asyncio.to_thread(self.server.stop)  # whatever is left of its processes
+            await asyncio.to_thread(self.server.kill)  # whatever is left of its processes
+
+    async def _start(self) -> None:
+        for attempt in range(_START_ATTEMPTS):
             self.server.start()
+            try:
+                return await asyncio.to_thread(self.server.wait_ready)
+            except ServerStartError:
+                if attempt == _START_ATTEMPTS - 1:
+                    raise
+                await asyncio.to_thread(self.server.kill)
+        return None
 
 
 async def _end_of_any(processes: Sequence[psutil.Process]) -> None:
