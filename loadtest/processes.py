@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -90,12 +91,30 @@ class ProcessSampler:
 
 def growth(path: Path) -> dict[str, tuple[float, float]]:
     """Return private memory in MB of each process, medians of the first and the last quarter of its samples."""
-    samples: dict[str, list[float]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            samples.setdefault(f"{row['process']} {row['pid']}", []).append(float(row["private_mb"]))
     found = {}
-    for name, values in samples.items():
+    for name, samples in _samples(path).items():
+        values = [private_mb for _, private_mb, _ in samples]
         quarter = max(1, len(values) // 4)
         found[name] = (sorted(values[:quarter])[quarter // 2], sorted(values[-quarter:])[quarter // 2])
     return found
+
+
+def slopes(path: Path) -> dict[str, tuple[float, float]]:
+    """Return MB and handles an hour that each process gained, by least squares without its first quarter."""
+    found = {}
+    for name, samples in _samples(path).items():
+        times, *columns = zip(*samples[len(samples) // 4 :], strict=True)
+        if len(set(times)) > 1:
+            memory, handles = (3600 * statistics.linear_regression(times, column).slope for column in columns)
+            found[name] = (memory, handles)
+    return found
+
+
+def _samples(path: Path) -> dict[str, list[tuple[float, float, float]]]:
+    """Return the samples of each process: seconds, private MB, handles."""
+    samples: dict[str, list[tuple[float, float, float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = (float(row["elapsed_secs"]), float(row["private_mb"]), float(row["handles"]))
+            samples.setdefault(f"{row['process']} {row['pid']}", []).append(values)
+    return samples

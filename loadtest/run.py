@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from loadtest.processes import ProcessSampler, growth, server_processes
+from loadtest.processes import ProcessSampler, growth, server_processes, slopes
 from loadtest.shapes import SHAPES
 from loadtest.slo import parse
 from scripts.measurement import write_measurement
@@ -57,6 +57,8 @@ def main() -> int:
     memory = growth(out / "processes.csv")
     for process, (first, last) in memory.items():
         print(f"private memory of {process}: {first:.0f} MB at the start, {last:.0f} MB at the end")
+    for process, (memory_slope, handle_slope) in slopes(out / "processes.csv").items():
+        print(f"{process} gained {memory_slope:.1f} MB and {handle_slope:.1f} handles an hour after the first quarter")
     if arguments.figures:
         load = {"shape": arguments.shape, "peak": arguments.peak, "seconds": done, "users": arguments.users}
         totals = sorted(path for path in out.glob("*.json") if path.name.startswith(("load", "part-")))

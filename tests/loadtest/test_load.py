@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from loadtest.processes import ProcessSampler, growth
+from loadtest.processes import ProcessSampler, growth, slopes
 from loadtest.run import run_locust
 from loadtest.shapes import SHAPES
 from loadtest.slo import Objective, parse, verdict
@@ -40,6 +40,14 @@ def test_verdict():
     assert not met
     assert line == "FAIL: p99 99 ms (limit 200 ms), errors 2.91% (limit 0%); 100 answers"
     assert verdict([], [], 0, 0) == (False, "FAIL: nothing was answered")
+
+
+def test_slopes_are_per_hour_and_without_the_start(tmp_path):
+    path = tmp_path / "processes.csv"
+    rows = [f"{10 * n},7,stub,{100 if n < 2 else 50 + n / 360},{8 + (n >= 2)},4,1.0" for n in range(8)]
+    path.write_text("\n".join(["elapsed_secs,pid,process,private_mb,handles,threads,cpu_secs", *rows]) + "\n")
+    ((name, (memory, handles)),) = slopes(path).items()
+    assert (name, round(memory, 6), handles) == ("stub 7", 1.0, 0.0)
 
 
 def test_callers_against_the_server(server, tmp_path):
