@@ -56,7 +56,9 @@ class History:
         self._chunks.append(chunk)
 
     def trim(self, latest: Transcript, *, answered: int) -> int:
-        """Drop the oldest chunks when there are too many, up to the longest pause in their first half.
+        """Drop the oldest chunks when there are too many, up to the longest pause in their first quarter.
+
+        What stays must be long enough for the recogniser to get into it: see `resumption`.
 
         Args:
             latest: what has been recognised so far, with times from the start of the stream.
@@ -65,7 +67,7 @@ class History:
         Returns:
             How many chunks were dropped.
         """
-        choices = range(1, min(self._max_chunks // 2, answered) + 1)
+        choices = range(1, min(max(1, self._max_chunks // 4), answered) + 1)
         if len(self._chunks) <= self._max_chunks or not choices:
             return 0
         times = [token.time_secs for token in latest.tokens]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from amira_asr import AsrClient, Settings
+from amira_asr import AsrClient, AsyncAsrClient, DecodingOptions, SequenceLost, Settings
+from amira_asr.sequence import ServerSequence
 from scripts.serving.staging import RepositorySettings
 from tests.conftest import CLIPS, ROOT, start_server
 
@@ -73,6 +76,41 @@ def assert_same(events, expected):
     assert [segment.text for segment in events[-1].segments] == [events[-1].text]
 
 
+@pytest.mark.parametrize("endpointing", [False, True])
+async def test_a_stream_longer_than_what_is_kept_is_joined_without_a_trace(server, clips, monkeypatch, endpointing):
+    pause = np.zeros(12_000, np.float32)
+    audio = np.concatenate([part for clip in clips * 4 for part in (clip.audio, pause)])
+    settings = Settings(triton_endpoint=server.grpc_endpoint, inference_timeout_secs=60)
+    options = DecodingOptions(endpointing=endpointing)
+    lost_at, received = {}, Counter()
+    receive = ServerSequence.receive
+
+    async def receive_or_lose(sequence):
+        stream = asyncio.current_task()
+        received[stream] += 1
+        if received[stream] == lost_at.get(stream):
+            raise SequenceLost("lost by the test")
+        return await receive(sequence)
+
+    monkeypatch.setattr(ServerSequence, "receive", receive_or_lose)
+    async with AsyncAsrClient(settings) as client:
+
+        async def events(loss):
+            lost_at[asyncio.current_task()] = loss
+            return [event async for event in client.stream([audio], options=options)]
+
+        expected = await asyncio.ensure_future(events(None))
+        assert len(expected) * 0.56 > 2 * settings.resume_audio_secs  # so that most of it is not kept
+        for found in await asyncio.gather(*(events(loss) for loss in (70, 95, 120))):
+            assert [event.text for event in found] == [event.text for event in expected]
+            assert [token.id for token in found[-1].tokens] == [token.id for token in expected[-1].tokens]
+            for event, original in zip(found, expected, strict=True):
+                assert [(part.text, part.rule) for part in event.segments] == [
+                    (part.text, part.rule) for part in original.segments
+                ]
+    assert max(received.values()) > len(expected)  # the losses cost something
+
+
 def test_frozen(fragile, client, clips, undisturbed):
     try:
         events = stream_with(client, long(clips), lambda: os.kill(fragile.pid, signal.SIGSTOP))
@@ -84,10 +122,9 @@ def test_frozen(fragile, client, clips, undisturbed):
 
 
 def test_draining(fragile, client, clips, undisturbed):
-    draining = threading.Thread(target=fragile.drain)
+    draining = threading.Thread(target=fragile.drain, daemon=True)
     inside = stream_with(client, long(clips), draining.start)
     assert_same(inside, undisturbed)
-    draining.join(30)
     for _ in range(2):  # one of them has its turn at the stopping server
         assert_same(stream_with(client, long(clips), lambda: None), undisturbed)
     fragile.options.runtime_folder.joinpath("draining").unlink()
