@@ -119,6 +119,7 @@ function clear() {
   transcript.clear();
   waveform.clear();
   for (const id of ["first-word", "first-draft", "behind", "chunk"]) element(id).textContent = "–";
+  for (const id of ["first-word", "first-draft"]) for (const name of ["at", "text"]) delete element(id).dataset[name];
   element("elapsed").textContent = "0:00";
   element("count").textContent = "0";
   for (const id of ["copy", "save", "clear"]) element(id).disabled = true;

@@ -24,7 +24,10 @@ async function handle({ load: base, stream: number, samples }) {
     } catch (error) {
       postMessage({ failed: String(error) });
     }
-  } else if (number === latest) {
+    return;
+  }
+  await new Promise((resolve) => setTimeout(resolve)); // messages come in only between tasks: a newer stream may have
+  if (number === latest) {
     if (open.number !== number) open = { number, stream: model.open() };
     if (await open.stream.push(samples)) postMessage({ stream: number, tokens: open.stream.tokens.slice(-200) });
   }
