@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -70,14 +71,14 @@ class _Session:
 
     async def run(self) -> None:
         """Serve the stream to its end, whatever that is."""
-        outcome = "final"
+        outcome = "error"
         try:
             await self._serve()
+            outcome = "final"
             await self._socket.close(_CLOSE_GOING_AWAY if self._stopped else _CLOSE_NORMAL)
         except WebSocketDisconnect:
             outcome = "disconnected"
         except AmiraError as error:
-            outcome = "error"
             await self._fail(error)
         finally:
             if self._receiving is not None:
@@ -88,14 +89,16 @@ class _Session:
         client = self._gateway.recognisers.client(self._recogniser)
         metrics = self._gateway.metrics
         stable = 0
-        events = client.stream(self._audio(), sample_rate=self._options.sample_rate, options=self._options.decoding())
-        async for event in events:
-            words_from = stable if self._options.words else None
-            await self._socket.send_text(StreamBody.of(event, words_from).model_dump_json())
-            metrics.chunk_secs.observe(event.latency_ms / 1e3)
-            stable = event.stable_words
-            if isinstance(event, Final):
-                metrics.audio_secs.labels(self._recogniser.name, "stream").inc(event.audio_secs)
+        options = self._options
+        stream = client.stream(self._audio(), sample_rate=options.sample_rate, options=options.decoding())
+        async with aclosing(stream) as events:  # its place on the server is given back before ours is
+            async for event in events:
+                words_from = stable if options.words else None
+                await self._socket.send_text(StreamBody.of(event, words_from).model_dump_json())
+                metrics.chunk_secs.observe(event.latency_ms / 1e3)
+                stable = event.stable_words
+                if isinstance(event, Final):
+                    metrics.audio_secs.labels(self._recogniser.name, "stream").inc(event.audio_secs)
 
     async def _fail(self, error: AmiraError) -> None:
         """Say what went wrong, and what had been recognised, then hang up."""

@@ -205,7 +205,8 @@ async def _events(
     pieces = (audio[start : start + _PIECE_SAMPLES] for start in range(0, len(audio), _PIECE_SAMPLES))
     client = gateway.recognisers.client(recogniser)
     with gateway.admission.stream(recogniser.name):
-        async for event in client.stream(pieces, options=form.decoding()):
+        stream = client.stream(pieces, options=form.decoding())
+        async for event in stream:
             certain = len(event.words) if isinstance(event, Final) else event.stable_words
             new = " ".join(word.text for word in event.words[said:certain])
             if new:
