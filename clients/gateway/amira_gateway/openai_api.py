@@ -204,15 +204,16 @@ async def _events(
     said = 0
     pieces = (audio[start : start + _PIECE_SAMPLES] for start in range(0, len(audio), _PIECE_SAMPLES))
     client = gateway.recognisers.client(recogniser)
+    stream = client.stream(pieces, options=form.decoding())
     with gateway.admission.stream(recogniser.name):
-        stream = client.stream(pieces, options=form.decoding())
-        async for event in stream:
-            certain = len(event.words) if isinstance(event, Final) else event.stable_words
-            new = " ".join(word.text for word in event.words[said:certain])
-            if new:
-                yield {"type": "transcript.text.delta", "delta": f" {new}" if said else new}
-            said = max(said, certain)
-            if isinstance(event, Final):
-                gateway.metrics.audio_secs.labels(recogniser.name, "stream").inc(event.audio_secs)
-                usage = DurationUsage(seconds=seconds(len(audio) / MODEL_SAMPLE_RATE)).model_dump()
-                yield {"type": "transcript.text.done", "text": event.text, "usage": usage}
+        async with aclosing(stream) as heard:
+            async for event in heard:
+                certain = len(event.words) if isinstance(event, Final) else event.stable_words
+                new = " ".join(word.text for word in event.words[said:certain])
+                if new:
+                    yield {"type": "transcript.text.delta", "delta": f" {new}" if said else new}
+                said = max(said, certain)
+                if isinstance(event, Final):
+                    gateway.metrics.audio_secs.labels(recogniser.name, "stream").inc(event.audio_secs)
+                    usage = DurationUsage(seconds=seconds(len(audio) / MODEL_SAMPLE_RATE)).model_dump()
+                    yield {"type": "transcript.text.done", "text": event.text, "usage": usage}

@@ -15,7 +15,7 @@ from amira_gateway.refusals import Refusal
 
 DEFAULT = "default"
 _FRESH_SECS = 5.0
-_LOOKUP_SECS = 2.0
+_UNKNOWN_SECS = 1.0
 _VERSION = re.compile(r"v\d+")
 
 
@@ -73,24 +73,31 @@ class Recognisers:
         self._settings = settings
         self._aliases = parse_aliases(settings.gateway_model_aliases)
         # Looks things up. It does not try again, so that callers are refused at once while there is no server.
-        lookup_secs = min(_LOOKUP_SECS, settings.inference_timeout_secs)
         update = {"retry_attempts": 1, "circuit_breaker_failures": 1, "circuit_breaker_recovery_secs": 1.0}
-        self._lookup = AsyncAsrClient(settings.model_copy(update={**update, "inference_timeout_secs": lookup_secs}))
+        self._lookup = AsyncAsrClient(settings.model_copy(update=update))
         self._clients = {DEFAULT: AsyncAsrClient(settings)}
         self._known: dict[str, Recogniser] = {}
         self._looked_at = -math.inf
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._looking is not None:
+            self._looking.cancel()
         await asyncio.gather(*(client.close() for client in (self._lookup, *self._clients.values())))
 
     async def all(self) -> list[Recogniser]:
-        """Return the recognisers that are ready, the default one first. Raises AmiraError."""
-        async with self._looking:
-            if time.monotonic() - self._looked_at > _FRESH_SECS:
-                self._known = await self._look()
-                self._looked_at = time.monotonic()
+        """Return the recognisers that were ready a moment ago, the default one first.
+
+        What is known is looked up anew beside the requests, so that none waits for a server that is slow to say.
+
+        Raises:
+            AmiraError: nothing is known yet, and the server cannot be asked.
+        """
+        if not self._known:
+            await self._look_up()
+        elif time.monotonic() - self._looked_at > _FRESH_SECS:
+            self._begin_to_look()
         return list(self._known.values())
 
     async def find(self, name: str) -> Recogniser:
@@ -100,14 +107,15 @@ class Recognisers:
             Refusal: there is none (404).
             AmiraError: the server cannot be asked.
         """
-        known = await self.all()
         wanted = self._aliases.get(name, name)
-        for recogniser in known:
-            ensembles = [model.name for model in (recogniser.streaming, recogniser.batch) if model]
-            if wanted in (recogniser.name, *ensembles):
-                return recogniser
-        allowed = ", ".join([recogniser.name for recogniser in known] + list(self._aliases))
-        raise Refusal(404, "model_not_found", f"model is {name!r}; allowed: {allowed}", param="model")
+        found = _named(wanted, await self.all())
+        if found is None and time.monotonic() - self._looked_at > _UNKNOWN_SECS:  # it may be new
+            await self._look_up()
+            found = _named(wanted, list(self._known.values()))
+        if found is None:
+            allowed = ", ".join([*self._known, *self._aliases])
+            raise Refusal(404, "model_not_found", f"model is {name!r}; allowed: {allowed}", param="model")
+        return found
 
     def client(self, recogniser: Recogniser) -> AsyncAsrClient:
         """Return the client that talks to a recogniser."""
@@ -127,6 +135,20 @@ class Recognisers:
     async def server_ready(self) -> bool:
         """Whether Triton answers and all its models are ready."""
         return await self._lookup.is_ready()
+
+    async def _look_up(self) -> None:
+        """Look up the recognisers; several who want to know ask once."""
+        await asyncio.shield(self._begin_to_look())
+
+    def _begin_to_look(self) -> asyncio.Task[None]:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._refresh())
+            self._looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._looking
+
+    async def _refresh(self) -> None:
+        self._known = await self._look()
+        self._looked_at = time.monotonic()
 
     async def _look(self) -> dict[str, Recogniser]:
         models = {model.name: model for model in await self._lookup.models()}
@@ -159,3 +181,11 @@ class Recognisers:
             return None
         hop_samples = int(hop["string_value"])
         return Frames(hop_samples, round(frame_secs * model.sample_rate / hop_samples))
+
+
+def _named(name: str, recognisers: list[Recogniser]) -> Recogniser | None:
+    for recogniser in recognisers:
+        ensembles = [model.name for model in (recogniser.streaming, recogniser.batch) if model]
+        if name in (recogniser.name, *ensembles):
+            return recogniser
+    return None
