@@ -80,6 +80,16 @@ class ModelConfig:
         return "sequence_batching" in self.raw
 
     @property
+    def later_step_capacity(self) -> int | None:
+        """Most sequences of a step behind the first one; None where the configuration does not say.
+
+        Twice what the first one admits, which forgets idle sequences a moment before. Only who calls the step directly
+        meets it, and then everybody is told so instead of waiting.
+        """
+        admitted = self.optional_text("max_concurrent_streams")
+        return None if admitted is None else 2 * self.integer("max_concurrent_streams", 1)
+
+    @property
     def idle_secs(self) -> float:
         """Seconds after which a sequence that Triton has dropped is forgotten here too."""
         microseconds = int(self.raw["sequence_batching"].get("max_sequence_idle_microseconds", 0))

@@ -17,6 +17,7 @@ import numpy as np
 
 from common.input_checks import InputChecks
 from common.isolation import together_or_alone
+from common.launcher import Launcher
 from common.metric_catalogue import CACHE_SLOTS, CACHE_SLOTS_USED
 from common.parameters import ModelConfig
 from common.sequence_requests import Step, process_sequences
@@ -61,7 +62,13 @@ class TritonPythonModel:
             self._slots_total = self._telemetry.metrics.gauge(CACHE_SLOTS)
             self._slots_used = self._telemetry.metrics.gauge(CACHE_SLOTS_USED)
             self._slots = CacheSlots(states)
-            self._sequences = SequenceTable(self._slots.acquire, self._slots.release, idle_secs=config.idle_secs)
+            self._sequences = SequenceTable(
+                self._slots.acquire,
+                self._slots.release,
+                idle_secs=config.idle_secs,
+                capacity=config.later_step_capacity,
+                exempt_id=Launcher.find().probe_id,
+            )
             self._process = self._process_sequences
 
     def execute(self, requests: list[Any]) -> list[Any]:

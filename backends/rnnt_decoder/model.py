@@ -44,7 +44,11 @@ class TritonPythonModel:
         if config.is_sequence_model:
             self._latency = StreamLatency(metrics)
             self._sequences = SequenceTable(
-                self._decoder.new_stream, idle_secs=config.idle_secs, observer=self._latency
+                self._decoder.new_stream,
+                idle_secs=config.idle_secs,
+                capacity=config.later_step_capacity,
+                exempt_id=Launcher.find().probe_id,
+                observer=self._latency,
             )
             self._process = self._process_chunks
         else:

@@ -121,7 +121,8 @@ class ModelConfigs:
         ]
         config = self._sequence_model("encoder", "onnx_sequence", self.options.encoder_queue_delay_microseconds, states)
         self._add_encoder_tensors(config)
-        _add_parameters(config, {**self._onnx_parameters(), **self._window_limits()})
+        limits = {**self._window_limits(), "max_concurrent_streams": self.options.max_concurrent_streams}
+        _add_parameters(config, {**self._onnx_parameters(), **limits})
         return config
 
     def encoder_batch(self) -> pb.ModelConfig:
@@ -178,7 +179,10 @@ class ModelConfigs:
         """ENCODED -> the transcript so far."""
         config = self._sequence_model("decoder", "rnnt_decoder", self.options.decoder_queue_delay_microseconds)
         self._add_decoder(config, joint_frames=self.description.streaming.encoder_frames)
-        _add_parameters(config, {"max_frames": self._longest_run()})
+        _add_parameters(
+            config,
+            {"max_frames": self._longest_run(), "max_concurrent_streams": self.options.max_concurrent_streams},
+        )
         return config
 
     def decoder_batch(self) -> pb.ModelConfig:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-_PREPROCESSOR, _DETECTOR, _DECODER = "log_mel", "silero_vad", "rnnt_decoder"
-# A START that the first step refuses holds a candidate place all the same, until its client sends END or the idle limit
-# passes; without a free place the next one would wait in silence. Some 700 bytes each, in the first step alone.
-_CANDIDATES_OF_FIRST_STEP = 32_768
+_PREPROCESSOR, _DETECTOR, _ENCODER, _DECODER = "log_mel", "silero_vad", "onnx_sequence", "rnnt_decoder"
+# A START that a step refuses holds a candidate place all the same, until its client sends END or the idle limit
+# passes; without a free place the next one would wait in silence. Some 700 bytes each.
+_CANDIDATES = 32_768
 # Utterances wait here only until the preprocessor has looked at them; it refuses with a better message than Triton.
 _QUEUE_OF_FIRST_STEP = 4
 
@@ -52,8 +52,9 @@ def apply_limits(config: pb.ModelConfig, limits: Limits, pipeline: str) -> None:
     if config.backend == _PREPROCESSOR and config.HasField("sequence_batching"):
         _add(config, "max_stream_secs", limits.max_stream_secs)
         _add(config, "max_streams_per_client", limits.max_streams_per_client)
+    if config.backend in (_PREPROCESSOR, _ENCODER, _DECODER) and config.HasField("sequence_batching"):
         config.sequence_batching.oldest.max_candidate_sequences = max(
-            config.sequence_batching.oldest.max_candidate_sequences, _CANDIDATES_OF_FIRST_STEP
+            config.sequence_batching.oldest.max_candidate_sequences, _CANDIDATES
         )
     if limits.max_concurrent_batches is None:
         return

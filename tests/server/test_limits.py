@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from tests.server.conftest import LIMITS, MAX_STREAMS
+from common.parameters import IDLE_MARGIN_SECS
+from tests.hostile.wire import Wire, honest_calls
+from tests.server.conftest import IDLE_SECS, LIMITS, MAX_STREAMS
 from tests.server.streams import CHUNK, Streams, chunks_of, new_id
 
 UNAVAILABLE = "StatusCode.UNAVAILABLE"
@@ -143,3 +146,21 @@ def test_an_overloaded_server_refuses_what_is_new_until_it_is_not(strict_server,
     finally:
         overloaded.unlink()
     streams.send(new_id(), [], start=True, end=True)
+
+
+def test_who_fills_an_inner_step_lets_nobody_wait_in_silence(strict_server):
+    """Its places come back by age."""
+    wire = Wire(strict_server.grpc_endpoint)
+    direct, whole = honest_calls("")["decoder"], honest_calls("")["asr_streaming"]
+    for number in range(2 * MAX_STREAMS + 1):
+        answer = wire.send(replace(direct, sequence_id=new_id(), end=False))
+        assert answer.ok == (number < 2 * MAX_STREAMS), answer
+    began = time.monotonic()
+    refused = wire.send(replace(whole, sequence_id=new_id()))
+    assert (refused.status, "server full" in refused.text) == ("UNAVAILABLE", True)
+    assert time.monotonic() - began < 5
+    deadline = began + IDLE_SECS + IDLE_MARGIN_SECS + 20
+    while not wire.send(replace(whole, sequence_id=new_id())).ok:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    wire.close()

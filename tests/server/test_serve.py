@@ -154,8 +154,8 @@ def test_settings_reach_the_staged_configurations(tmp_path):
     for model in ("preprocessor", "enc2", "decoder"):
         batching = read(staged, model).sequence_batching
         assert batching.max_sequence_idle_microseconds == 4_500_000
-        # START that is refused holds a candidate place of the first step.
-        assert batching.oldest.max_candidate_sequences == (32768 if model == "preprocessor" else 8000)
+        # START that is refused holds a candidate place.
+        assert batching.oldest.max_candidate_sequences == 32768
     for model in ("decoder", "decoder_batch"):
         parameters = read(staged, model).parameters
         assert parameters["max_symbols_per_step"].string_value == "3"
