@@ -17,7 +17,7 @@ from amira_asr.batch.results import Results, ResultsError
 from tests.client.fake_triton import FULL
 from tests.client.test_cli import COMMAND, environment, run, write_wav
 
-FILES = 120
+FILES = 60
 
 
 def lines(path):
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 def test_a_folder_becomes_a_manifest(endpoint, folder, tmp_path):
     done = run(endpoint, "batch", str(folder), "--out", str(tmp_path / "out"), "--format", "srt")
     assert done.returncode == 0, done.stderr
-    assert f"{FILES} recordings, 0.01 h of audio in" in done.stdout.decode()
+    assert f"{FILES} recordings, 0.00 h of audio in" in done.stdout.decode()
     assert "× real time; 0 failed" in done.stdout.decode()
     found = lines(tmp_path / "out" / "manifest.jsonl")
     assert sorted(line["text"] for line in found) == sorted(f"w{n} w{n}" for n in range(1, FILES + 1))
@@ -62,7 +62,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(endpoint, f
             stderr=subprocess.DEVNULL,
         ) as process:
             before = len(texts(out)) if (out / "manifest.jsonl").exists() else 0
-            wanted = before + rng.randint(5, 40)
+            wanted = before + rng.randint(8, 20)
             while process.poll() is None:
                 data = (out / "manifest.jsonl").read_bytes() if (out / "manifest.jsonl").exists() else b""
                 if data.count(b"\n") >= wanted:
@@ -70,7 +70,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(endpoint, f
                     kills += 1
                     break
                 time.sleep(0.001)
-    assert kills >= 3
+    assert kills >= 2
     found = lines(out / "manifest.jsonl")
     assert len(found) == FILES, "a recording is there twice"
     assert texts(out) == {str(path): f"w{path.stem} w{path.stem}" for path in folder.rglob("*.wav")}
