@@ -299,29 +299,36 @@ train: setup-nemo ## train the default model, or go on where it stopped [MINUTES
 	$(TRAIN_ENV) $(NEMO_PY) -m scripts.train --minutes $(or $(MINUTES),150) --processes $(or $(PROCESSES),2) \
 	    $(if $(INIT),--init-from $(INIT)) $(if $(TEACHER),--set "train.distillation.weight=[5$(comma)2]")
 
+COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.10
+
 .PHONY: lock
 lock: setup ## resolve the pinned requirements anew
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev pyproject.toml -o requirements/dev.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra server pyproject.toml -o requirements/server.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra backends --extra lm -c requirements/dev.txt \
+	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --generate-hashes --extra server pyproject.toml -o requirements/server.txt
+	$(COMPILE) --extra backends --extra lm -c requirements/dev.txt \
 	    pyproject.toml -o requirements/image.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra gateway -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --extra gateway -c requirements/dev.txt pyproject.toml \
 	    -o requirements/gateway.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra engine-builder -c requirements/dev.txt \
+	$(COMPILE) --extra engine-builder -c requirements/dev.txt \
 	    -c requirements/import.txt pyproject.toml -o requirements/engine-builder.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra deploy -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --extra deploy -c requirements/dev.txt pyproject.toml \
 	    -o requirements/deploy.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra baselines -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --extra baselines -c requirements/dev.txt pyproject.toml \
 	    -o requirements/baselines.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra import -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --extra import -c requirements/dev.txt pyproject.toml \
 	    -o requirements/import.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra lm -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --extra lm -c requirements/dev.txt pyproject.toml \
 	    -o requirements/lm.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra engines -c requirements/dev.txt \
+	$(COMPILE) --extra engines -c requirements/dev.txt \
 	    -c requirements/import.txt pyproject.toml -o requirements/engines.txt
 	# CUDA packages are left to torch: its CPU build needs none.
 	$(VENV)/bin/uv pip compile -q --universal --no-annotate --python-version 3.11 requirements/nemo.in \
 	    | grep -vE '^(nvidia-|cuda-|triton==)' > requirements/nemo.txt
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of the pinned packages, asked of PyPI [AUDIT_IGNORED=ids]
+	$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes $(AUDIT_IGNORED:%=--ignore-vuln %) \
+	    -r requirements/server.txt
 
 .PHONY: clean
 clean: ## remove environments and runtime files

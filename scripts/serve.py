@@ -21,12 +21,14 @@ from amira_asr.settings import (
     load_settings,
     parse_interfaces,
     parse_recognisers,
+    read_api_key,
     render_settings,
 )
 from scripts.serving.installation import TritonMissingError
 from scripts.serving.limits import Limits
+from scripts.serving.paths import PathError, check_file, check_repository_folder
 from scripts.serving.profile import check_profile
-from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
+from scripts.serving.server import ServerOptions, ServerStartError, TlsFiles, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 from scripts.serving.supervisor import Supervisor, SupervisorOptions
 from scripts.serving.tracing import Tracing
@@ -69,11 +71,43 @@ def repository_settings(settings: Settings) -> RepositorySettings:
     )
 
 
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """Return the server's TLS files; None without a certificate. Raises SettingsError, PathError."""
+    certificate, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise SettingsError(
+            "settings 'tls_certificate' and 'tls_key' should be given together, 'tls_client_ca' with both"
+        )
+    if "http-inference" in parse_interfaces(settings.open_interfaces):
+        raise SettingsError("setting 'open_interfaces' has http-inference, which has no TLS; it should not with TLS")
+    return TlsFiles(
+        check_file("tls_certificate", ROOT / certificate),
+        check_file("tls_key", ROOT / key, secret=True),
+        check_file("tls_client_ca", ROOT / client_ca) if client_ca is not None else None,
+    )
+
+
+def check_paths(settings: Settings) -> None:
+    """Look at the files and folders that settings name. Raises PathError."""
+    check_repository_folder("model_repository", ROOT / settings.model_repository)
+    for repository in parse_recognisers(settings.recognisers).values():
+        check_repository_folder("recognisers", ROOT / repository)
+    for name in ("vocabulary_path", "language_model", "source_language_model"):
+        file = getattr(settings, name)
+        if file is not None:
+            check_file(name, file)
+    if settings.api_key_file is not None:
+        check_file("api_key_file", settings.api_key_file, secret=True)
+
+
 def server_from(
     settings: Settings, runtime_folder: Path, config_dir: Path, *, log_to_file: bool = True
 ) -> TritonServer:
     """Stage the recognisers below `runtime_folder` and return a server for them, not started yet."""
     staged = runtime_folder / "model-repo"
+    check_paths(settings)
     # Joining a path that is absolute gives that path.
     check_profile(ROOT / settings.model_repository, settings.profile)
     stage_repository(ROOT / settings.model_repository, staged, repository_settings(settings))
@@ -94,6 +128,8 @@ def server_from(
         tracing=Tracing(settings.tracing_endpoint, settings.tracing_rate),
         model_control=settings.model_control == "explicit",
         open_interfaces=parse_interfaces(settings.open_interfaces),
+        api_key=read_api_key(settings),
+        tls=tls_files(settings),
         log_to_file=log_to_file,
     )
     return TritonServer(options)
@@ -112,11 +148,11 @@ def main() -> int:
         if arguments.print_config:
             print(render_settings(arguments.config_dir))
             return 0
-        arguments.runtime_dir.mkdir(parents=True, exist_ok=True)
+        arguments.runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         server = server_from(
             settings, arguments.runtime_dir, arguments.config_dir, log_to_file=not arguments.log_to_terminal
         )
-    except (SettingsError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
+    except (SettingsError, PathError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
     return _run(server, supervisor_of(server, settings))
@@ -139,6 +175,11 @@ def _run(server: TritonServer, supervisor: Supervisor) -> int:
         print(f"starting tritonserver; log: {server.log_path if server.options.log_to_file else 'here'}", flush=True)
         supervisor.start()
         print(f"ready: gRPC {server.grpc_endpoint}, HTTP port {server.http_port}, metrics {server.metrics_url}")
+        if server.options.api_key is not None and not server.keys_are_hidden:
+            print(
+                "users of this machine can see the API key with ps: this kernel does not let it be hidden",
+                file=sys.stderr,
+            )
         print("Ctrl+C stops", flush=True)
         supervisor.run()
     except ServerStartError as error:

@@ -12,11 +12,12 @@ from typing import Literal, TypeVar
 
 from circuitbreaker import CircuitBreaker
 from grpc.aio import AioRpcError
-from tritonclient.grpc import InferenceServerClientPlugin, Request, aio
+from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
 from amira_asr import protocol
 from amira_asr.audio import Float32
+from amira_asr.connection import connect
 from amira_asr.errors import (
     AmiraError,
     CircuitOpen,
@@ -32,7 +33,6 @@ from amira_asr.transport.placement import InMessage, Placed, Transport
 _T = TypeVar("_T")
 Circuit = Literal["closed", "open", "half-open"]
 
-_CLIENT_HEADER = "x-amira-client"
 _PROBE_SECS = 2.0
 # A full server is asked again after this; others are asked before.
 _FULL_SECS = 1.0
@@ -73,9 +73,7 @@ class Endpoint:
     def __init__(self, address: str, settings: Settings) -> None:
         """Prepare; nothing is sent yet. Call it inside a running event loop."""
         self.address = address
-        self.triton = aio.InferenceServerClient(address, channel_args=channel_arguments(settings.keepalive_secs))
-        if settings.client_key:
-            self.triton.register_plugin(_ClientKey(settings.client_key))
+        self.triton = connect(address, settings, channel_arguments(settings.keepalive_secs))
         self.last_used = 0
         self._transport = _transport(settings, self.triton)
         self._recovery_secs = settings.circuit_breaker_recovery_secs
@@ -180,16 +178,6 @@ class Endpoint:
         else:  # it is alive, and said what is wrong
             self.answered()
         return error
-
-
-class _ClientKey(InferenceServerClientPlugin):  # type: ignore[misc]
-    """Says with every call whose it is."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __call__(self, request: Request) -> None:
-        request.headers[_CLIENT_HEADER] = self._key
 
 
 def _transport(settings: Settings, triton: aio.InferenceServerClient) -> Transport:

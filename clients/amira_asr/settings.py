@@ -117,8 +117,15 @@ def parse_aliases(text: str) -> dict[str, str]:
     return found
 
 
+def _check_api_key(key: SecretStr) -> SecretStr:
+    if key.get_secret_value() and not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,200}=*", key.get_secret_value()):
+        raise ValueError("should be 16 to 200 letters, digits and . _ ~ + / -")
+    return key
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Endpoints = Annotated[str, AfterValidator(_check_endpoints)]
+ApiKey = Annotated[SecretStr, AfterValidator(_check_api_key)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -157,6 +164,14 @@ class Settings(BaseSettings):
         "off", description="memory through which a client's audio gets to a server on the same host"
     )
     keepalive_secs: float = Field(30.0, ge=10, le=7200, description="clients ping quiet connections this often")
+    tls: Literal["off", "on"] = Field("off", description="on: clients speak TLS with the server")
+    tls_root_certificate: Path | None = Field(
+        None, description="PEM file of those whom a client believes the server's certificate; none: the system's"
+    )
+    tls_client_certificate: Path | None = Field(None, description="PEM file that a client shows the server")
+    tls_client_key: Path | None = Field(None, description="PEM file with its private key")
+    api_key: ApiKey = Field(SecretStr(""), description="key that clients show and the server asks for; empty: none")
+    api_key_file: Path | None = Field(None, description="file that holds it instead")
     streaming_model_name: ModelName = Field("asr_streaming", description="the streaming ensemble")
     batch_model_name: ModelName = Field("asr_batch", description="the whole-utterance ensemble")
     preprocessor_model_name: ModelName = Field("preprocessor", description="log-mel model")
@@ -219,6 +234,10 @@ class Settings(BaseSettings):
         0, ge=0, le=1_000_000, description="the server traces one of so many requests whose client does not; 0: none"
     )
 
+    tls_certificate: Path | None = Field(None, description="PEM file of the server; with it gRPC speaks TLS only")
+    tls_key: Path | None = Field(None, description="PEM file with its private key")
+    tls_client_ca: Path | None = Field(None, description="PEM file; clients must show a certificate of these issuers")
+
     gateway_host: str = Field("127.0.0.1", description="address the gateway binds")
     gateway_port: Port = Field(8080, description="0 takes a free port")
     gateway_tls_certificate: Path | None = Field(None, description="PEM file; with it the gateway speaks HTTPS")
@@ -249,6 +268,23 @@ def load_settings(config_dir: Path | None = None, **given: object) -> Settings:
         SettingsError: an unknown key or variable, a wrong value, a file that does not parse.
     """
     return _merge(_layers(config_dir or Path.cwd(), given))
+
+
+def read_api_key(settings: Settings) -> str | None:
+    """Return the key of the settings, or of the file that they name; None when there is none.
+
+    Raises:
+        SettingsError: both are given; the file cannot be read, or holds something else.
+    """
+    if settings.api_key_file is None:
+        return settings.api_key.get_secret_value() or None
+    if settings.api_key.get_secret_value():
+        raise SettingsError("settings 'api_key' and 'api_key_file' are both given; it should be one of them")
+    try:
+        key = settings.api_key_file.read_text(encoding="utf-8").strip()
+        return _check_api_key(SecretStr(key)).get_secret_value()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"setting 'api_key_file' is {str(settings.api_key_file)!r}: {error}") from error
 
 
 def load_recogniser_settings(config_dir: Path, repository: Path) -> Settings:
@@ -341,7 +377,8 @@ def _explain(problem: Any, layers: _Layers) -> str:
     layer = _origin(name, layers)
     shown = f"{_PREFIX}{name.upper()}" if layer == "environment" else name
     expected = str(problem["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Value error, ")
-    return f"{layer}: setting {shown!r} is {problem['input']!r}; it {expected}"
+    given = "not shown" if isinstance(Settings.model_fields[name].default, SecretStr) else repr(problem["input"])
+    return f"{layer}: setting {shown!r} is {given}; it {expected}"
 
 
 def _toml(value: object) -> str:

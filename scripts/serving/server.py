@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 from scripts.serving.draining import wait_idle
+from scripts.serving.hidden_arguments import hide_arguments
 from scripts.serving.installation import TritonInstallation, find_triton
-from scripts.serving.interfaces import ADMIN_HEADER, restrictions
+from scripts.serving.interfaces import Keys, restrictions
 from scripts.serving.readiness import Readiness
 from scripts.serving.shared_memory import region_prefix, remove_regions
 from scripts.serving.stubs import Stubs
@@ -28,6 +29,7 @@ from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 _RUNTIME_FOLDER, _PROBE_ID = "AMIRA_RUNTIME_FOLDER", "AMIRA_PROBE_ID"
 _RESTARTS = "AMIRA_RESTARTS"
 _CLIENT_HEADER = "x-amira-client"
+_SECRET_VARIABLES = ("AMIRA_API_KEY", "AMIRA_GATEWAY_API_KEYS")
 
 _QUANTILES = "0.5:0.05,0.95:0.005,0.99:0.001"
 
@@ -43,6 +45,28 @@ _PING_INTERVAL_MS = 5_000
 
 class ServerStartError(RuntimeError):
     """Triton ended or did not become ready in time; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of TLS.
+
+    Attributes:
+        certificate: the server's.
+        key: its private key.
+        client_ca: whose certificates clients must show; None when they need none.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Return them as arguments of `tritonserver`."""
+        arguments = ["--grpc-use-ssl=true", f"--grpc-server-cert={self.certificate}", f"--grpc-server-key={self.key}"]
+        if self.client_ca is not None:
+            arguments += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={self.client_ca}"]
+        return arguments
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,8 @@ class ServerOptions:
         tracing: OpenTelemetry export.
         model_control: whether clients may load and unload models; `scripts.switch` does.
         open_interfaces: see `interfaces.py`.
+        api_key: that clients must show; None for none.
+        tls: of gRPC; None for none.
         log_to_file: keep the log in `runtime_folder/triton.log` instead of the terminal.
     """
 
@@ -79,6 +105,8 @@ class ServerOptions:
     tracing: Tracing = field(default_factory=Tracing)
     model_control: bool = False
     open_interfaces: frozenset[str] = frozenset()
+    api_key: str | None = None
+    tls: TlsFiles | None = None
     log_to_file: bool = True
 
 
@@ -107,8 +135,9 @@ class TritonServer:
         self._address_file = options.runtime_folder / ADDRESS_FILE
         self._shared_memory = region_prefix(options.runtime_folder)
         self.probe_id = secrets.token_urlsafe()
-        self.admin_key = secrets.token_urlsafe()
-        self.http = TritonHttp(self.http_port, options.host, {ADMIN_HEADER: self.admin_key})
+        self.keys = Keys(secrets.token_urlsafe(), options.api_key)
+        self.http = TritonHttp(self.http_port, options.host, self.keys.http_headers)
+        self.keys_are_hidden = False
         self._readiness = Readiness(options.model_repository, self.http)
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: Stubs | None = None
@@ -169,7 +198,8 @@ class TritonServer:
             # As our own lines have it; UTC.
             "--log-format=ISO8601",
             *options.tracing.flags(),
-            *restrictions(options.open_interfaces, self.admin_key),
+            *restrictions(options.open_interfaces, self.keys, tls=options.tls is not None),
+            *(options.tls.arguments() if options.tls is not None else ()),
         ]
         # Read by the backends that are written in Python, whatever their names.
         command += [f"--backend-config=python,shm-region-prefix-name={self._shared_memory}"]
@@ -197,7 +227,7 @@ class TritonServer:
             log = stack.enter_context(self.log_path.open("wb")) if self.options.log_to_file else None
             self._process = subprocess.Popen(
                 self.command(backends),
-                env={**self._installation.environment(), **self._backend_variables(restarts or {})},
+                env={**self._environment(), **self._backend_variables(restarts or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,
@@ -211,11 +241,15 @@ class TritonServer:
             "host": self.options.host,
             "model_control": self.options.model_control,
             # Whoever reads the file may change models.
-            "admin_key": self.admin_key if self.options.model_control else None,
+            "admin_key": self.keys.admin if self.options.model_control else None,
         }
         self._address_file.unlink(missing_ok=True)
         self._address_file.touch(mode=0o600)
         self._address_file.write_text(json.dumps(address), encoding="utf-8")
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment without what backends need not know."""
+        return {key: value for key, value in self._installation.environment().items() if key not in _SECRET_VARIABLES}
 
     def _backend_variables(self, restarts: Mapping[str, int]) -> dict[str, str]:
         """Return what the backends must know; Triton has no other way to tell them."""
@@ -240,6 +274,7 @@ class TritonServer:
             if time.monotonic() > deadline:
                 raise ServerStartError(f"tritonserver was not ready within {timeout_secs:g} s\n{self.log_tail()}")
             time.sleep(0.1)
+        self.keys_are_hidden = hide_arguments(self.pid, self.keys.secrets)
 
     def is_ready(self) -> bool:
         """Whether the server and all its models are ready."""
