@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -148,7 +149,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "scripts" / "train" / "default.nemo")
-    parser.add_argument("--nemo-python", type=Path, default=ROOT / ".venv-nemo" / "bin" / "python")
+    nemo_python = Path(os.environ.get("NEMO_PYTHON", ROOT / ".venv-nemo" / "bin" / "python"))
+    parser.add_argument("--nemo-python", type=Path, default=nemo_python, help="default: $NEMO_PYTHON, or .venv-nemo's")
     parser.add_argument("--zipformer", type=Path, default=ZIPFORMER, help="folder of a streaming Zipformer transducer")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in turn (default 5)")
     parser.add_argument("--streams", type=int, default=32, help="streams at once (default 32)")
