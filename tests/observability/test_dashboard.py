@@ -9,6 +9,8 @@ import urllib.request
 import pytest
 import yaml
 
+pytest.importorskip("grafana_foundation_sdk", reason="Grafana's builders need Python 3.11")
+
 from scripts.observability.dashboard import DASHBOARD, ROWS, query_of, render
 from scripts.observability.local_prometheus import local_prometheus
 from scripts.observability.metrics_table import PAGE
