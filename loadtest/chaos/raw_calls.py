@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from amira_asr.audio import Float32
 
 MODEL = "asr_streaming"
+_CALL_SECS = 0.5
 
 
 def request(
@@ -91,7 +92,10 @@ async def abandon(endpoint: str, chunk: Float32, count: int, *, at_once: int = 1
 
 
 async def cut_off(endpoint: str, chunk: Float32, seconds: float, *, at_once: int = 16, seed: int = 0) -> int:
-    """Open gRPC streams and cancel them while requests are being answered, for so long; return how many."""
+    """Open gRPC streams and cancel them while requests are being answered, for so long; return how many.
+
+    Each of the callers takes half a second, so that the sequences they leave behind are as many each time.
+    """
     source = random.Random(seed)
     until, count = time.monotonic() + seconds, 0
 
@@ -99,7 +103,7 @@ async def cut_off(endpoint: str, chunk: Float32, seconds: float, *, at_once: int
         nonlocal count
         while time.monotonic() < until:
             call, sequence_id, chunks = stub.ModelStreamInfer(), str(uuid.uuid4()), source.randint(1, 4)
-            count += 1
+            count, began = count + 1, time.monotonic()
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 for index in range(chunks):
                     await call.write(request(chunk, sequence_id, start=index == 0))
@@ -108,6 +112,7 @@ async def cut_off(endpoint: str, chunk: Float32, seconds: float, *, at_once: int
                         break
             await asyncio.sleep(source.uniform(0, 0.01))
             call.cancel()
+            await asyncio.sleep(max(0.0, began + _CALL_SECS - time.monotonic()))
 
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

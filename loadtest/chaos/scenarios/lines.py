@@ -74,7 +74,8 @@ async def connection_damaged(stage: Stage) -> Outcome:
     ):
 
         async def damage(_callers: Callers) -> str:
-            line.line = Line(damage=16_384 / (_AUDIO_BYTES_PER_SEC * stage.streams * stage.speed))
+            # A stream makes about 20 pieces a second, both directions together.
+            line.line = Line(damage=1 / (20 * stage.streams * stage.speed))
             await asyncio.sleep(3)
             line.line = GOOD_LINE
             return f"{line.damaged} bits turned over"
