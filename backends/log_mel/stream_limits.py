@@ -13,7 +13,8 @@ from common.sequences import Sequence, SequenceId, ServerBusy
 from log_mel.stream import Stream
 
 # A client may send a recording as fast as it can, unless the server already holds more than it should.
-AHEAD_SECS = 30.0
+# More than clients replay of a stream that lost its server.
+AHEAD_SECS = 60.0
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_an_overloaded_server_refuses_what_is_new_until_it_is_not(strict_server,
         refused(lambda: streams.batch(SILENCE), "server overloaded")
         streams.send(sequence_id, SILENCE)  # in real time
         with pytest.raises(InferenceServerException, match=r"ahead of real time while 500 of 400 requests wait in"):
-            for _ in range(75):
+            for _ in range(150):
                 streams.send(sequence_id, SILENCE)
         assert streams.send(sequence_id, [], end=True).is_final
     finally:
