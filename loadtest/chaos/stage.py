@@ -18,6 +18,7 @@ from loadtest.chaos.site import Footprint, Site
 # What a busy machine keeps, too; faults are noticed by broken connections long before, and servers are back sooner.
 DEADLINE_SECS = 30.0
 _RESUME_SECS = 180.0
+_MOST_SEQUENCES = 4
 # Memory and handles that a server may hold more after a scenario: allocators and gRPC keep what they once needed.
 ALLOWED_MB = 64.0
 ALLOWED_HANDLES = 64
@@ -127,9 +128,12 @@ class Stage:
     baseline: Footprint | None = None
 
     async def warm_up(self, site: Site) -> Footprint:
-        """Let as many streams as a scenario has be heard, at full speed; return what the server holds then."""
+        """Let streams be heard at full speed; return what the server holds then.
+
+        They are as many as there may be at once: cut off three times, a stream leaves three sequences that wait for more.
+        """
         settings = client_settings(site.endpoint)
-        async with Callers(settings, self.recordings, self.streams, speed=50) as callers:
+        async with Callers(settings, self.recordings, _MOST_SEQUENCES * self.streams, speed=50) as callers:
             await callers.finished()
         return await site.footprint()
 
