@@ -130,7 +130,7 @@ class Stage:
     async def warm_up(self, site: Site) -> Footprint:
         """Let streams be heard at full speed; return what the server holds then.
 
-        They are as many as there may be at once: cut off three times, a stream leaves three sequences that wait for more.
+        They are as many as there may be at once: cut off three times, a stream leaves three sequences.
         """
         settings = client_settings(site.endpoint)
         async with Callers(settings, self.recordings, _MOST_SEQUENCES * self.streams, speed=50) as callers:
