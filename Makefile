@@ -225,8 +225,8 @@ $(VENV)/deploy: $(VENV)/ready requirements/deploy.txt
 
 .PHONY: rehearse-image
 rehearse-image: $(VENV)/deploy ## the steps of the Dockerfile in folders, and a clip through the server there [TARGET=gpu or gateway]
-	@if command -v bwrap >/dev/null; then $(PY) -m scripts.image $(or $(TARGET),cpu); \
-	else echo "not rehearsed: needs bubblewrap (Debian: apt install bubblewrap)"; fi
+	@if bwrap --ro-bind / / --unshare-user true; then $(PY) -m scripts.image $(or $(TARGET),cpu); \
+	else echo "not rehearsed: needs bubblewrap that may make user namespaces (Debian: apt install bubblewrap)"; fi
 
 .PHONY: alerts
 alerts: setup ## deploy/observability's alerts as a PrometheusRule for Kubernetes

@@ -28,7 +28,7 @@ def test_streams_outlive_the_deletion_of_their_pod(pod, clips):
     assert pod.ready()
     streams = Streams(f"127.0.0.1:{pod.ports['grpc']}")
     expected = {clip.name: streams.stream(clip.audio)[-1].tokens for clip in clips}
-    signalled, running = threading.Event(), threading.Barrier(len(clips) + 1)
+    signalled, closed, running = threading.Event(), threading.Event(), threading.Barrier(len(clips) + 1)
     finals = {}
 
     def speak(clip):
@@ -39,8 +39,7 @@ def test_streams_outlive_the_deletion_of_their_pod(pod, clips):
             response = own.send(sequence_id, chunk, start=index == 0, end=index == len(chunks) - 1)
             if index == len(chunks) // 2:
                 running.wait(30)
-                signalled.wait(60)
-                time.sleep(0.5)
+                closed.wait(90)  # the server stops by now
         finals[clip.name] = response
 
     def during_the_hook():
@@ -53,7 +52,7 @@ def test_streams_outlive_the_deletion_of_their_pod(pod, clips):
     for speaker in speakers:
         speaker.start()
     running.wait(30)
-    refused = threading.Thread(target=_refused, args=(streams, clips[0].audio, signalled, refusals := []))
+    refused = threading.Thread(target=_refused, args=(pod, clips[0].audio, signalled, closed, refusals := []))
     refused.start()
     status, left = pod.delete(during_the_hook)
     for thread in [*speakers, refused]:
@@ -62,17 +61,20 @@ def test_streams_outlive_the_deletion_of_their_pod(pod, clips):
     assert left > 0
     assert {name: final.tokens for name, final in finals.items()} == expected
     assert all(final.is_final for final in finals.values())
-    assert refusals, "a stopping server takes nothing new"
+    assert ["server is stopping" in text for text in refusals] == [True]
     assert pod.restarts == 0
     assert "ready: gRPC" in pod.log.read_text()
     assert "Started GRPCInferenceService" in pod.log.read_text(), "containers log to the terminal"
 
 
-def _refused(streams, audio, signalled, refusals):
-    """Try to begin a stream just after SIGTERM."""
+def _refused(pod, audio, signalled, closed, refusals):
+    """Once the readiness probe says that the server stops, try to begin a stream."""
     signalled.wait(60)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 30
+    while pod.ready() and time.monotonic() < deadline:
+        time.sleep(0.05)
     try:
-        streams.send(new_id(), chunks_of(audio)[0], start=True, end=True)
+        Streams(f"127.0.0.1:{pod.ports['grpc']}").send(new_id(), chunks_of(audio)[0], start=True, end=True)
     except InferenceServerException as error:
         refusals.append(str(error))
+    closed.set()
