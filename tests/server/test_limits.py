@@ -83,13 +83,13 @@ def test_a_client_starts_so_often_and_its_running_stream_goes_on(streams):
 
 def test_a_stream_ends_where_it_is_too_long_with_its_text(streams, speech):
     sequence_id = new_id()
-    chunks = chunks_of(np.resize(speech, 46 * 16000))
+    chunks = chunks_of(np.resize(speech, 73 * 16000))
     allowed = int(LIMITS.max_stream_secs * 16000) // CHUNK
     for index, chunk in enumerate(chunks[:allowed]):
         before = streams.send(sequence_id, chunk, start=index == 0)
     refused(
         lambda: streams.send(sequence_id, chunks[allowed]),
-        r"stream has 45\.36 s of audio; allowed: up to 45 s \(max_stream_secs\)",
+        r"stream has 72\.24 s of audio; allowed: up to 72 s \(max_stream_secs\)",
         "StatusCode.INVALID_ARGUMENT",
     )
     final = streams.send(sequence_id, [], end=True)
