@@ -101,7 +101,7 @@ async def test_a_canary_gets_its_share_of_new_streams(kind, tmp_path_factory, se
         for percent, count in ((0, 10), (1, 100), (50, 40), (100, 10), (0, 10)):
             proxy.give_canary(percent)
             stable, canary = await shares(proxy, server, second, count)
-            assert stable + canary == count
+            assert count <= stable + canary <= count + 2  # a stream that is tried again starts twice
             got[percent] += canary
     assert got[0] == 0
     assert got[1] <= 7  # more with a probability of 1 in 10,000
