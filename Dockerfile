@@ -25,7 +25,7 @@ WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1
 COPY requirements/image.txt requirements/server.txt requirements/
 RUN python3 -m venv /opt/amira/venv \
-    && /opt/amira/venv/bin/pip install -r requirements/image.txt \
+    && /opt/amira/venv/bin/pip install --require-hashes -r requirements/image.txt \
     && /opt/amira/venv/bin/pip install --no-deps "$(grep -o '^nvidia-pytriton==[^ ;]*' requirements/server.txt)"
 COPY pyproject.toml README.md ./
 COPY clients clients
@@ -59,7 +59,7 @@ WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1
 COPY requirements/gateway.txt requirements/
 RUN python3 -m venv /opt/amira/venv \
-    && /opt/amira/venv/bin/pip install -r requirements/gateway.txt
+    && /opt/amira/venv/bin/pip install --require-hashes -r requirements/gateway.txt
 COPY pyproject.toml README.md ./
 COPY clients clients
 RUN /opt/amira/venv/bin/pip install --no-deps . \
@@ -94,7 +94,7 @@ WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1
 COPY requirements/image.txt requirements/
 RUN python3 -m venv /opt/amira/venv \
-    && /opt/amira/venv/bin/pip install -r requirements/image.txt
+    && /opt/amira/venv/bin/pip install --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md ./
 COPY clients clients
 RUN /opt/amira/venv/bin/pip install --no-deps .
@@ -106,7 +106,7 @@ COPY requirements/engine-builder.txt requirements/
 COPY scripts/__init__.py scripts/
 COPY scripts/engines scripts/engines
 RUN version="$(python3 -m scripts.engines.tensorrt_version)" \
-    && /opt/amira/venv/bin/pip install -r requirements/engine-builder.txt \
+    && /opt/amira/venv/bin/pip install --require-hashes -r requirements/engine-builder.txt \
     && /opt/amira/venv/bin/pip install --no-deps "tensorrt-cu${CUDA_VERSION%%.*}-bindings==${version}.*" \
     && /opt/amira/venv/bin/pip uninstall -y setuptools pip
 

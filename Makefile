@@ -305,11 +305,12 @@ COMPILE := $(VENV)/bin/uv pip compile -q --universal --python-version 3.10
 lock: setup ## resolve the pinned requirements anew
 	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --generate-hashes --extra server pyproject.toml -o requirements/server.txt
-	$(COMPILE) --extra backends --extra lm -c requirements/dev.txt \
+	# With hashes: what runs for others.
+	$(COMPILE) --generate-hashes --extra backends --extra lm -c requirements/dev.txt \
 	    pyproject.toml -o requirements/image.txt
-	$(COMPILE) --extra gateway -c requirements/dev.txt pyproject.toml \
+	$(COMPILE) --generate-hashes --extra gateway -c requirements/dev.txt pyproject.toml \
 	    -o requirements/gateway.txt
-	$(COMPILE) --extra engine-builder -c requirements/dev.txt \
+	$(COMPILE) --generate-hashes --extra engine-builder -c requirements/dev.txt \
 	    -c requirements/import.txt pyproject.toml -o requirements/engine-builder.txt
 	$(COMPILE) --extra deploy -c requirements/dev.txt pyproject.toml \
 	    -o requirements/deploy.txt
