@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from amira_asr import AsrClient, Final, Settings
+from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from scripts.serving.server import ServerOptions, TritonServer
 from scripts.serving.staging import RepositorySettings, stage_repository
@@ -40,6 +40,7 @@ def main() -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=3, help="how many of the bundled recordings to stream")
+    parser.add_argument("--beam-size", type=int, default=4, help="hypotheses of the search; 1 is greedy")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True)
     with (CLIPS / "clips.tsv").open(encoding="utf-8", newline="") as table:
@@ -56,7 +57,8 @@ def main() -> int:
                 f"tritonserver ready in {time.perf_counter() - began:.1f} s: gRPC {server.grpc_endpoint}, "
                 f"metrics {server.metrics_url}\n"
             )
-            finals = [_stream(console, client, clip) for clip in clips]
+            options = DecodingOptions(beam_size=arguments.beam_size)
+            finals = [_stream(console, client, clip, options) for clip in clips]
         console.print("server stopped")
     latencies = [latency for chunk_latencies, _ in finals for latency in chunk_latencies]
     console.print(
@@ -67,14 +69,16 @@ def main() -> int:
     return 0
 
 
-def _stream(console: Console, client: AsrClient, clip: dict[str, str]) -> tuple[list[float], Final]:
+def _stream(
+    console: Console, client: AsrClient, clip: dict[str, str], options: DecodingOptions
+) -> tuple[list[float], Final]:
     """Stream one recording; return the latency of every chunk, ms, and the final."""
     audio = load_audio(CLIPS / clip["path"])
     console.print(f"[bold]{clip['path']}[/bold] ({len(audio) / MODEL_SAMPLE_RATE:.1f} s of speech, at its own pace)")
     latencies: list[float] = []
     final: Final | None = None
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        for event in client.stream(microphone(audio)):
+        for event in client.stream(microphone(audio), options=options):
             latencies.append(event.latency_ms)
             live.update(Text(f"  … {event.text}"), refresh=True)
             if isinstance(event, Final):
