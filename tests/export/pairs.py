@@ -13,10 +13,10 @@ import soundfile
 import torch
 from nemo.collections.asr.models import ASRModel
 
-from loadtest.raw_pipeline import RawJoint, read_config
-from onnx_sequence.session import OnnxSession
+from loadtest.raw_pipeline import read_config
 from rnnt_decoder.decoder import Decoder
 from rnnt_decoder.joint import Float32
+from rnnt_decoder.local_joint import LocalJoint
 from rnnt_decoder.options import Parameters
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.tokens import Alternative
@@ -53,7 +53,7 @@ class Pair:
 
     model: ASRModel
     decoder: Decoder
-    joint: RawJoint
+    joint: LocalJoint
     utterances: tuple[Float32, ...]
 
     @property
@@ -103,8 +103,8 @@ def _shipped() -> Pair:
 
 def _pair(model: ASRModel, repository: Path, utterances: Sequence[Float32]) -> Pair:
     decoder = Decoder.configured(read_config(repository / "decoder"), repository / "decoder" / "1")
-    graph = OnnxSession(repository / "decoder_joint" / "1" / "model.onnx", intra_op_threads=1, allow_spinning=False)
-    return Pair(model, decoder, RawJoint(graph), tuple(utterances))
+    joint = LocalJoint(repository / "decoder_joint" / "1" / "model.onnx")
+    return Pair(model, decoder, joint, tuple(utterances))
 
 
 @torch.no_grad()
