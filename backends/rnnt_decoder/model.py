@@ -40,7 +40,8 @@ class TritonPythonModel:
         self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         metrics = self._telemetry.metrics
         self._decoding = DecodingTelemetry(metrics)
-        self._joint = _joint(config, Path(args["model_repository"]).parent, self._decoding.asked_joint)
+        repository = Path(args["model_repository"]).parent
+        self._joint = _joint(config, repository, self._decoding.asked_joint, durations=self._decoder.has_durations)
         if config.is_sequence_model:
             self._latency = StreamLatency(metrics)
             self._sequences = SequenceTable(
@@ -128,7 +129,7 @@ class TritonPythonModel:
         return Chunk(stream, inputs["ENCODED"][0][: int(inputs["ENCODED_LENGTH"][0, 0])], finalize, end)
 
 
-def _joint(config: ModelConfig, repository: Path, record: RecordCall) -> JointModel | LocalJoint:
+def _joint(config: ModelConfig, repository: Path, record: RecordCall, *, durations: bool) -> JointModel | LocalJoint:
     """Return what evaluates `decoder_joint`: its graph in this process, or the model of the server."""
     model = config.text("decoder_joint_model")
     if config.text("joint", ("local", "model")) == "local":
@@ -136,6 +137,6 @@ def _joint(config: ModelConfig, repository: Path, record: RecordCall) -> JointMo
     return JointModel(
         model,
         max_batch_size=config.integer("joint_max_batch_size", 1),
-        durations=config.boolean("durations"),
+        durations=durations,
         record=record,
     )

@@ -78,9 +78,9 @@ class Imitation(nn.Module):
             scalar.
         """
         goal = (taught - self._mean) / self._deviation
-        goal = torch.cat([goal[:, :1], goal], dim=1)[:, : 2 * encoded.shape[1]]  # offset -1 comes first
-        goal = goal[:, : goal.shape[1] // 2 * 2].unflatten(1, (-1, _TEACHER_PER_STUDENT)).flatten(2)
-        frames = goal.shape[1]
+        goal = torch.cat([goal[:, :1], goal], dim=1)  # offset -1 comes first
+        frames = min(goal.shape[1] // _TEACHER_PER_STUDENT, encoded.shape[1])
+        goal = goal[:, : frames * _TEACHER_PER_STUDENT].unflatten(1, (-1, _TEACHER_PER_STUDENT)).flatten(2)
         error = (self.guess(encoded[:, :frames]).float() - goal).square().mean(-1)
         valid = torch.minimum(lengths, taught_lengths // _TEACHER_PER_STUDENT)
         heard = torch.arange(frames, device=error.device) < valid[:, None]
