@@ -6,8 +6,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NEMO_VENV := .venv-nemo
 NEMO_PY := $(NEMO_VENV)/bin/python
+INSTALL = scripts/install.sh "$(PYTHON)" $(VENV)
 # The Triton wheel needs numpy < 2, which has wheels up to Python 3.12.
-PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv' 2>/dev/null && { echo python$$v; break; }; done)
+PYTHON ?= $(shell for v in 3.12 3.11 3.10; do command -v python$$v >/dev/null && python$$v -c 'import venv, ensurepip' 2>/dev/null && { echo python$$v; break; }; done)
 SPEECH ?= ../shared/speech
 OUT ?=
 comma := ,
@@ -27,8 +28,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml scripts/install.sh
-	@scripts/install.sh "$(PYTHON)" $(VENV) requirements/dev.txt
-	@$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
+	@$(INSTALL) requirements/dev.txt -e .
 	@touch $@
 
 $(NEMO_VENV)/ready: requirements/nemo.txt scripts/install.sh
@@ -185,7 +185,7 @@ babble: setup ## what the model hears in silence and noise; fails above one toke
 	$(PY) -m scripts.evaluation.babble $(if $(OUT),--out $(OUT))
 
 $(VENV)/baselines: $(VENV)/ready requirements/baselines.txt
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements/baselines.txt
+	@$(INSTALL) requirements/baselines.txt
 	@touch $@
 
 .PHONY: baselines
@@ -206,13 +206,13 @@ export: setup-nemo ## turn NEMO=file.nemo into the model repository
 	$(NEMO_PY) -m scripts.export $(NEMO)
 
 $(VENV)/import: $(VENV)/ready requirements/import.txt
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements/import.txt
+	@$(INSTALL) requirements/import.txt
 	@touch $@
 
 # Built from source. Without a compiler there are no language models, and their tests are skipped.
 $(VENV)/lm: $(VENV)/ready requirements/lm.txt
 	@if command -v c++ >/dev/null; then \
-	    echo "building kenlm" && $(PY) -m pip install -q --disable-pip-version-check -r requirements/lm.txt && touch $@; \
+	    $(INSTALL) requirements/lm.txt && touch $@; \
 	else echo "no language models: kenlm needs a C++ compiler (Debian: apt install g++)"; fi
 
 .PHONY: language-model
@@ -220,7 +220,7 @@ language-model: $(VENV)/lm ## estimate a small language model from the training 
 	$(PY) -m scripts.language_model --speech $(SPEECH) $(if $(OUT),--out $(OUT))
 
 $(VENV)/deploy: $(VENV)/ready requirements/deploy.txt
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements/deploy.txt
+	@$(INSTALL) requirements/deploy.txt
 	@touch $@
 
 .PHONY: rehearse-image
@@ -242,7 +242,7 @@ import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a mod
 	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)"
 
 $(VENV)/engines: $(VENV)/ready requirements/engines.txt
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements/engines.txt
+	@$(INSTALL) requirements/engines.txt
 	@touch $@
 
 .PHONY: dashboard

@@ -1,27 +1,46 @@
 #!/usr/bin/env bash
-# Usage: install.sh PYTHON VENV REQUIREMENTS: make a virtual environment with pinned packages, showing progress.
+# Usage: install.sh PYTHON VENV REQUIREMENTS [more arguments of uv pip install]
+# Pinned packages into a virtual environment, which is made if need be.
 set -euo pipefail
 python=$1 venv=$2 requirements=$3
-if [ -z "$python" ]; then
-  echo "No Python 3.10, 3.11 or 3.12 with the venv module was found. Install one (Debian: apt install python3-venv)," >&2
-  echo "or name it: make PYTHON=/path/to/python3.11 ..." >&2
+shift 3
+if [ "$(uname -sm)" != "Linux x86_64" ] && [[ $requirements == *dev.txt ]]; then
+  echo "Triton's wheel is for Linux on x86-64 with glibc 2.35 or newer; this is $(uname -sm)." >&2
+  echo "The client alone runs here: pip install . && amira-asr --help" >&2
   exit 1
 fi
+if [ -z "$python" ] && [ ! -x "$venv/bin/python" ]; then
+  echo "No Python 3.10, 3.11 or 3.12 with venv and pip was found. Install one (Debian, Ubuntu: apt install python3-venv;" >&2
+  echo "where Python is newer: uv python install 3.12), or name it: make PYTHON=/path/to/python3.12 ..." >&2
+  exit 1
+fi
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 log=$venv/install.log
-total=$(grep -c '^[a-z]' "$requirements")
-"$python" -m venv "$venv"
-echo "Installing $total pinned packages into $venv (log: $log)"
-"$venv/bin/pip" install --disable-pip-version-check --progress-bar off -r "$requirements" >"$log" 2>&1 &
-pip=$!
-while kill -0 $pip 2>/dev/null; do
-  found=$(grep -c '^Collecting' "$log" || true)
-  step="resolving and downloading: package $found"
-  grep -q '^Installing collected' "$log" && step="unpacking"
-  [ -t 1 ] && printf '\r\033[K  %3ss  %s' "$SECONDS" "$step"
-  sleep 1
-done
-[ -t 1 ] && printf '\r\033[K'
-if ! wait $pip; then
+name=$(basename "$requirements" .txt)
+echo "Installing $(grep -c '^[a-zA-Z]' "$requirements") pinned packages ($name) into $venv (log: $log)"
+
+install() { # uv, which takes seconds where pip takes minutes; it is told what pip is configured to
+  local option
+  option() { "$venv/bin/pip" config get "global.$1" 2>/dev/null || true; }
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check "$(grep -om1 '^uv==[0-9.]*' requirements/dev.txt)"
+  export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(option index-url)}}"
+  export UV_INDEX="${UV_INDEX:-${PIP_EXTRA_INDEX_URL:-$(option extra-index-url)}}"
+  export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$(option find-links)}}"
+  for option in UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS; do [ -n "${!option}" ] || unset "$option"; done
+  "$venv/bin/uv" pip install --python "$venv/bin/python" --compile-bytecode --index-strategy unsafe-best-match \
+    -r "$requirements" "$@"
+}
+
+(install "$@") >"$log" 2>&1 &
+job=$!
+if [ -t 1 ]; then
+  while kill -0 $job 2>/dev/null; do
+    printf '\r\033[K  %3ss  %.70s' "$SECONDS" "$(tail -n 1 "$log")"
+    sleep 0.5
+  done
+  printf '\r\033[K'
+fi
+if ! wait $job; then
   tail -n 15 "$log" >&2
   echo "Installation failed; the whole log is in $log" >&2
   exit 1
