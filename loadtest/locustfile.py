@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import gevent
-import grpc.experimental.gevent as grpc_gevent
 from locust import LoadTestShape, User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from tritonclient import grpc
 
-from amira_asr.audio import MODEL_SAMPLE_RATE
-from loadtest.recordings import BUNDLED, Recordings
-from loadtest.session import Recogniser, StreamFailed, StreamReport, speak
+from loadtest.recordings import BUNDLED
 from loadtest.shapes import SHAPES
 from loadtest.slo import parse, verdict
-
-# Locust patches the standard library; gRPC has to be told to use gevent, too.
-grpc_gevent.init_gevent()
+from loadtest.speakers import Call, Heard, Speakers
 
 _HANG_UP_SHARE = 0.05  # of the callers leave without END
 _RECONNECT_SHARE = 0.05  # of them are cut off and call again for the rest
@@ -49,7 +42,7 @@ class Totals:
 
 
 TOTALS = Totals()
-RECORDINGS: list[Recordings] = []
+SPEAKERS: list[Speakers] = []
 
 
 @events.init_command_line_parser.add_listener
@@ -64,8 +57,16 @@ def _options(parser: LocustArgumentParser) -> None:
 
 
 @events.test_start.add_listener
-def _read(environment: Environment, **_: Any) -> None:
-    RECORDINGS[:] = [Recordings.read(Path(environment.parsed_options.recordings))]
+def _start(environment: Environment, **_: Any) -> None:
+    options = environment.parsed_options
+    endpoint = (environment.host or "localhost:8001").removeprefix("http://")
+    SPEAKERS[:] = [Speakers(endpoint, options.model, Path(options.recordings))]
+
+
+@events.test_stop.add_listener
+def _stop(**_: Any) -> None:
+    while SPEAKERS:
+        SPEAKERS.pop().close()
 
 
 @events.quitting.add_listener
@@ -101,12 +102,22 @@ class Caller(User):
     def on_start(self) -> None:
         """Connect; calls do not begin all at once."""
         self.source = random.Random()
-        self.client = grpc.InferenceServerClient(self.host.removeprefix("http://"))
+        self.line = SPEAKERS[0].line()
         gevent.sleep(self.source.uniform(0, 1))
 
     def on_stop(self) -> None:
         """Hang up."""
-        self.client.close()
+        self.line.close()
+
+    def say(self, kind: str, begin: float = 0.0, end: float | None = None, seed: int | None = None) -> Heard:
+        """Have something said and report a failure."""
+        heard = self.line.say(Call(kind, self.source.getrandbits(32) if seed is None else seed, begin, end))
+        TOTALS.audio_secs += heard.audio_secs
+        if heard.error is not None:
+            TOTALS.fail(heard.error)
+            self.report(kind, heard.took_ms, RuntimeError(heard.error))
+            gevent.sleep(1)  # as a client that waits before it tries again
+        return heard
 
     def report(self, name: str, milliseconds: float, error: Exception | None = None) -> None:
         """Tell Locust about one request."""
@@ -123,45 +134,29 @@ class Caller(User):
 class StreamUser(Caller):
     """Calls, speaks, listens, hangs up; sometimes without a word, sometimes to call again."""
 
-    def on_start(self) -> None:
-        """Ask what the recogniser takes."""
-        super().on_start()
-        self.recogniser = Recogniser.of(self.client, self.environment.parsed_options.model)
-        TOTALS.chunk_length_ms = self.recogniser.chunk_secs * 1e3
-
     @task
     def call(self) -> None:
         """One call."""
-        audio = RECORDINGS[0].turn(self.source)
-        chunks = len(audio) // self.recogniser.chunk_samples
-        chance, cut = self.source.random(), self.source.randint(1, max(1, chunks - 1))
+        seed, chance, cut = self.source.getrandbits(32), self.source.random(), self.source.random()
         if chance < _HANG_UP_SHARE:
             TOTALS.hang_ups += 1
-            self._speak(audio, hang_up_after=cut)
+            self._speak(seed, end=cut)
         elif chance < _HANG_UP_SHARE + _RECONNECT_SHARE:
             TOTALS.reconnects += 1
-            self._speak(audio, hang_up_after=cut)
-            self._speak(audio[cut * self.recogniser.chunk_samples :])
+            self._speak(seed, end=cut)
+            self._speak(seed, begin=cut)
         else:
-            self._speak(audio)
+            self._speak(seed)
         gevent.sleep(self.source.uniform(0.1, 1.0))
 
-    def _speak(self, audio: Any, hang_up_after: int | None = None) -> None:
-        began = time.perf_counter()
+    def _speak(self, seed: int, begin: float = 0.0, end: float | None = None) -> None:
         TOTALS.streams += 1
-        try:
-            heard = speak(self.client, self.recogniser, audio, hang_up_after=hang_up_after, sleep=gevent.sleep)
-        except StreamFailed as error:
-            TOTALS.fail(str(error))
-            self.report("stream", (time.perf_counter() - began) * 1e3, error)
-            gevent.sleep(1)  # as a client that waits before it tries again
-        else:
-            self._note(heard)
-
-    def _note(self, heard: StreamReport) -> None:
+        heard = self.say("stream", begin, end, seed)
+        if heard.error is not None:
+            return
+        TOTALS.chunk_length_ms = heard.chunk_length_ms
         TOTALS.chunk_ms += heard.chunk_ms
         TOTALS.late_chunks += heard.late_chunks
-        TOTALS.audio_secs += heard.audio_secs
         for latency in heard.chunk_ms:
             self.report("chunk", latency)
         if heard.first_partial_ms is not None:
@@ -178,16 +173,7 @@ class BatchUser(Caller):
     @task
     def transcribe(self) -> None:
         """One recording."""
-        audio = RECORDINGS[0].utterance(self.source)
-        tensor = grpc.InferInput("AUDIO", [1, len(audio)], "FP32")
-        tensor.set_data_from_numpy(audio[None])
-        model = self.environment.parsed_options.model.replace("streaming", "batch")
-        began, failure = time.perf_counter(), None
-        try:
-            self.client.infer(model, [tensor], client_timeout=60)
-            TOTALS.audio_secs += len(audio) / MODEL_SAMPLE_RATE
-            TOTALS.recording_ms.append((time.perf_counter() - began) * 1e3)
-        except Exception as error:  # whatever the server or the connection says is a result
-            failure = error
-            TOTALS.fail(str(error))
-        self.report("recording", (time.perf_counter() - began) * 1e3, failure)
+        heard = self.say("recording")
+        if heard.error is None:
+            TOTALS.recording_ms.append(heard.took_ms)
+            self.report("recording", heard.took_ms)

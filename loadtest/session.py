@@ -1,7 +1,6 @@
 """One stream of a load test: chunks sent at the pace of speech, responses timed as they come.
 
-Uses Triton's own client, so that what is measured is the server and not our client library. Works under gevent: the
-queue and the clock are the patched ones.
+Uses Triton's own client, so that what is measured is the server and not our client library.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +79,6 @@ def speak(
     *,
     hang_up_after: int | None = None,
     timeout_secs: float = 10.0,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> StreamReport:
     """Stream a recording at the pace of speech.
 
@@ -91,7 +88,6 @@ def speak(
         audio: [samples] float32.
         hang_up_after: leave without END after so many chunks, as a caller whose line breaks.
         timeout_secs: longest wait for a response.
-        sleep: waits; gevent's under gevent.
 
     Raises:
         StreamFailed: an error, or no response in time.
@@ -105,7 +101,7 @@ def speak(
     try:
         for index, chunk in enumerate(chunks[:hang_up_after]):
             # A chunk can be sent when its last sample has been spoken.
-            sleep(max(0.0, began + len(chunk) / recogniser.sample_rate + index * recogniser.chunk_secs - _now()))
+            time.sleep(max(0.0, began + len(chunk) / recogniser.sample_rate + index * recogniser.chunk_secs - _now()))
             _take(answers, report, sent, recogniser)
             end = index == len(chunks) - 1
             sent.append(_now())

@@ -9,9 +9,11 @@ import json
 import pytest
 
 from loadtest.processes import ProcessSampler, growth, slopes
+from loadtest.recordings import BUNDLED
 from loadtest.run import run_locust
 from loadtest.shapes import SHAPES
 from loadtest.slo import Objective, parse, verdict
+from loadtest.speakers import Call, Speakers
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -55,7 +57,7 @@ def test_callers_against_the_server(server, tmp_path):
         users=["StreamUser", "BatchUser"], shape="constant", peak=6, slo="errors=0,late=100", recordings=None
     )
     with ProcessSampler(server.pid, tmp_path / "processes.csv", every_secs=1):
-        assert run_locust(server.grpc_endpoint, tmp_path / "load", options, 12, quiet=True) == 0
+        assert run_locust(server.grpc_endpoint, tmp_path / "load", options, 12, finish_secs=8, quiet=True) == 0
     totals = json.loads((tmp_path / "load.json").read_text())
     assert totals["met"]
     assert totals["chunk_ms"]
@@ -68,9 +70,24 @@ def test_callers_against_the_server(server, tmp_path):
     assert any("tritonserver" in process for process in growth(tmp_path / "processes.csv"))
 
 
+def test_the_same_seed_says_the_same(server):
+    speakers = Speakers(server.grpc_endpoint, "asr_streaming", BUNDLED)
+    try:
+        line = speakers.line()
+        whole, cut, rest = (line.say(Call("stream", 42, **part)) for part in ({}, {"end": 0.5}, {"begin": 0.5}))
+        assert whole.error is cut.error is rest.error is None
+        assert cut.audio_secs + rest.audio_secs == pytest.approx(whole.audio_secs)
+        assert len(cut.chunk_ms) + len(rest.chunk_ms) == len(whole.chunk_ms)
+        assert whole.final_ms is not None
+        assert cut.final_ms is None
+        assert line.say(Call("recording", 42)).audio_secs > 1
+    finally:
+        speakers.close()
+
+
 def test_errors_are_counted_by_kind(tmp_path):
     options = argparse.Namespace(users=["BatchUser"], shape="constant", peak=1, slo="errors=0", recordings=None)
-    assert run_locust("127.0.0.1:9", tmp_path / "load", options, 3, quiet=True) == 1
+    assert run_locust("127.0.0.1:9", tmp_path / "load", options, 3, finish_secs=2, quiet=True) == 1
     totals = json.loads((tmp_path / "load.json").read_text())
     assert not totals["met"]
     assert "failed to connect" in " ".join(totals["errors"])
