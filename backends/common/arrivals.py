@@ -40,15 +40,16 @@ class Arrivals:
 
     def note(self, sequence_id: SequenceId) -> None:
         """Remember that a request of the sequence arrives now."""
-        key = _key(sequence_id)
+        key = key_of(sequence_id)
         _ENTRY.pack_into(self._map, key % _ENTRIES * _ENTRY.size, key, time.monotonic_ns())
 
     def age(self, sequence_id: SequenceId) -> float | None:
         """Return the seconds since; None when that is not known."""
-        key = _key(sequence_id)
+        key = key_of(sequence_id)
         found, arrived = _ENTRY.unpack_from(self._map, key % _ENTRIES * _ENTRY.size)
         return (time.monotonic_ns() - arrived) / 1e9 if found == key else None
 
 
-def _key(sequence_id: SequenceId) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(sequence_id).encode(), digest_size=8).digest(), "little")
+def key_of(identity: object) -> int:
+    """Return 64 bits that stand for an ID in a file."""
+    return int.from_bytes(hashlib.blake2b(repr(identity).encode(), digest_size=8).digest(), "little")

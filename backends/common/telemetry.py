@@ -105,4 +105,4 @@ class Telemetry:
 
 def identify(request: Request) -> dict[str, SequenceId]:
     """Return the fields of a log line that say which request it is about."""
-    return {"correlation_id": request.sequence_id, "request_id": request.triton.request_id()}
+    return dict(zip(("correlation_id", "request_id"), request.identity, strict=True))

@@ -28,6 +28,11 @@ class Request:
     start: bool
     end: bool
 
+    @property
+    def identity(self) -> tuple[SequenceId, str]:
+        """Correlation and request ID, as far as the client gave them."""
+        return self.sequence_id, self.triton.request_id()
+
     def array(self, name: str) -> npt.NDArray[Any]:
         """Return an input tensor as a NumPy array (batch dimension first)."""
         tensor = pb_utils.get_input_tensor_by_name(self.triton, name)

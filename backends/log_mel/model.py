@@ -114,7 +114,7 @@ class TritonPythonModel:
                         f"({self._max_samples / self._sample_rate:g} s); split longer audio at silence"
                     )
                 if self._places is not None and not self._launcher.is_probe(request.sequence_id):
-                    self._places.enter()
+                    self._places.enter(request.identity)
                 self._audio_secs.add(len(audio) / self._sample_rate)
                 features = self._utterance(audio)
                 results.append(_outputs(Window(features, len(features))))

@@ -20,7 +20,7 @@ from common.sequences import SequenceTable
 from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond, traced
 from common.utterance_metrics import UtteranceMetrics
-from common.utterance_places import AnsweredCount
+from common.utterance_places import AnsweredUtterances
 from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.decoding_telemetry import DecodingTelemetry, StreamLatency, settled_labels
 from rnnt_decoder.joint import RecordCall
@@ -57,7 +57,9 @@ class TritonPythonModel:
             self._launcher = Launcher.find()
             pipeline = config.optional_text("pipeline")
             folder = self._launcher.folder
-            self._places = AnsweredCount(folder / pipeline) if folder is not None and pipeline is not None else None
+            self._places: AnsweredUtterances | None = None
+            if folder is not None and pipeline is not None:
+                self._places = AnsweredUtterances(folder / pipeline)
             self._process = self._process_utterances
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -72,7 +74,7 @@ class TritonPythonModel:
         results = self._answer([(request, self._decoder.new_stream(), True, True) for request in requests])
         self._answered.count(results, errors=True)
         if self._places is not None:
-            self._places.add(sum(not self._launcher.is_probe(request.sequence_id) for request in requests))
+            self._places.add(one.identity for one in requests if not self._launcher.is_probe(one.sequence_id))
         return results
 
     def _process_chunks(self, requests: list[Request]) -> list[Outputs | Exception]:

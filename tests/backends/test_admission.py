@@ -8,7 +8,7 @@ from common.admission import Admission, RateLimit
 from common.client_key import client_key
 from common.launcher import Launcher
 from common.sequences import Sequence, SequenceTable, ServerBusy
-from common.utterance_places import LOST_SECS, AnsweredCount, UtterancePlaces
+from common.utterance_places import LOST_SECS, AnsweredUtterances, UtterancePlaces
 from log_mel.stream import Stream
 from log_mel.stream_limits import AHEAD_SECS, StreamLimits
 
@@ -92,32 +92,61 @@ def inside(tmp_path):
 
     class Inside:
         now = 0.0
-        answered = AnsweredCount(tmp_path / "batch")
+        answered = AnsweredUtterances(tmp_path / "batch")
         places = UtterancePlaces(tmp_path / "batch", 2, lambda: Inside.now)
 
     return Inside
 
 
+def named(*names):
+    """Utterances whose clients gave a request ID."""
+    return [(0, name) for name in names]
+
+
+def enter(inside, *utterances):
+    for utterance in utterances:
+        inside.places.enter(utterance)
+
+
 def test_an_answer_frees_a_place(inside):
-    inside.answered.add(7)  # before the first step looked
-    inside.places.enter()
-    inside.places.enter()
+    inside.answered.add(named(*"abcdefg"))  # that other processes let in
+    enter(inside, *named("a", "b"))
     with pytest.raises(ServerBusy, match=r"server full: 2 of 2 utterances are inside \(max_concurrent_batches\)"):
-        inside.places.enter()
-    inside.answered.add(1)
-    inside.places.enter()
+        enter(inside, *named("c"))
+    inside.answered.add(named("a"))
+    enter(inside, *named("c"))
     with pytest.raises(ServerBusy):
-        inside.places.enter()
+        enter(inside, *named("d"))
+
+
+def test_a_lost_utterance_holds_its_place_until_a_later_one_is_answered(inside):
+    """However steadily others come, so that nobody is inside for long."""
+    for number in range(20):
+        enter(inside, *named(f"lost {number}", f"kept {number}"))
+        inside.answered.add(named(f"kept {number}"))
 
 
 def test_a_lost_utterance_holds_its_place_for_a_while_only(inside):
-    inside.places.enter()
+    enter(inside, *named("a"))
     inside.now = 1.0
-    inside.places.enter()
+    enter(inside, *named("b"))
     inside.now = LOST_SECS + 0.5
-    inside.places.enter()
+    enter(inside, *named("c"))
     with pytest.raises(ServerBusy):
-        inside.places.enter()
-    inside.answered.add(9)  # more than there are
-    inside.places.enter()
-    inside.places.enter()
+        enter(inside, *named("d"))
+    inside.answered.add(named("b", "c", "x", "y"))  # more than there are
+    enter(inside, *named("d", "e"))
+
+
+def test_utterances_without_an_id_leave_in_the_order_they_came(inside):
+    enter(inside, (0, ""), (0, ""))
+    inside.answered.add([(0, "")])
+    enter(inside, (0, ""))
+    with pytest.raises(ServerBusy):
+        enter(inside, (0, ""))
+
+
+def test_more_answers_than_are_kept(inside):
+    enter(inside, *named("a", "b"))
+    inside.answered.add([*named("a"), *named(*map(str, range(5000))), *named("b")])
+    enter(inside, *named("c", "d"))

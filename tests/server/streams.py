@@ -88,9 +88,12 @@ class Streams:
         last = len(pieces) - 1
         return [self.send(sequence_id, p, start=i == 0, end=i == last) for i, p in enumerate(pieces)]
 
-    def batch(self, audio) -> Response:
+    def batch(self, audio, *, timeout=60.0, request_id="") -> Response:
         """Recognise a whole waveform with `asr_batch`."""
-        return read(self.client.infer(self._batch, audio_input(audio), client_timeout=60.0, headers=self._headers))
+        result = self.client.infer(
+            self._batch, audio_input(audio), client_timeout=timeout, request_id=request_id, headers=self._headers
+        )
+        return read(result)
 
 
 async def stream_interleaved(endpoint, waveforms, seed=0, max_pause_secs=0.02) -> list[list[Response]]:

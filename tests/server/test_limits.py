@@ -130,6 +130,14 @@ def test_utterances_inside_are_so_many_and_are_answered(streams, speech):
     assert streams.batch(speech).tokens == expected  # the places are free again
 
 
+def test_utterances_whose_callers_gave_up_hold_no_place_when_later_ones_are_answered(streams, speech):
+    long = np.resize(speech, 20 * 16000)
+    for _ in range(LIMITS.max_concurrent_batches + 2):
+        with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+            streams.batch(long, timeout=0.1, request_id=new_id())
+        assert streams.batch(speech[:16000], request_id=new_id()).is_final
+
+
 def test_an_overloaded_server_refuses_what_is_new_until_it_is_not(strict_server, streams):
     sequence_id = new_id()
     streams.send(sequence_id, SILENCE, start=True)
