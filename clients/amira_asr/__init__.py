@@ -16,7 +16,7 @@ with AsrClient() as client:
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.audio import load_audio
 from amira_asr.client import AsrClient
-from amira_asr.endpoints import EndpointState
+from amira_asr.endpoint import EndpointState
 from amira_asr.errors import (
     AmiraError,
     CircuitOpen,

@@ -21,12 +21,13 @@ from amira_asr import protocol
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from amira_asr.buffers import Audio
 from amira_asr.chunker import Buffer, SampleFormat
-from amira_asr.endpoints import Endpoint, Endpoints, EndpointState
+from amira_asr.endpoint import Endpoint, EndpointState
+from amira_asr.endpoints import Endpoints
 from amira_asr.errors import AmiraError, InvalidAudio, ServerError
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.history import History
 from amira_asr.options import NO_OPTIONS, DecodingOptions, Parameter
-from amira_asr.retrying import for_calls, for_streams
+from amira_asr.retrying import for_calls, for_recordings, for_streams
 from amira_asr.sequence import ServerSequence
 from amira_asr.settings import Settings, load_settings
 from amira_asr.speech import listens_locally, speech_probabilities
@@ -232,30 +233,42 @@ class AsyncAsrClient:
         return await self._retrying()(once)
 
     async def _transcribe_piece(self, samples: Float32, first: _Recogniser, options: DecodingOptions) -> Final:
-        found = chain([first], repeat(None))
+        """Recognise [samples]; when the server is lost, on another one, or on the same once it is back."""
+        settings, sent, loss = self._settings, 1, None
+        try:
+            return await self._transcribe_once(samples, first, options)
+        except AmiraError as error:
+            loss = error
 
-        async def once() -> Final:
-            recogniser = next(found) or await self._find_again(first.form, self._settings.batch_model_name)
-            name = recogniser.form.name
-            began = time.perf_counter()
-            with Span("amira.transcribe", model=name) as span:
-                asking = self._infer(
-                    recogniser.endpoint,
-                    name,
-                    samples,
-                    protocol.outputs(),
-                    parameters=options.parameters(),
-                    headers=span.headers(),
-                )
-                final = protocol.read_transcript(
-                    await asking, first.form.frame_secs, (time.perf_counter() - began) * 1e3
-                )
-                if not isinstance(final, Final):
-                    raise ServerError(f"{name} answered with a transcript that is not final")
-                span.heard(final)
-            return final
+        async def again() -> Final:
+            nonlocal sent, loss
+            if loss is not None:  # it counts as the first try
+                error, loss = loss, None
+                raise error
+            recogniser = await self._find_again(first.form, settings.batch_model_name, patient=True)
+            sent += 1
+            return await self._transcribe_once(samples, recogniser, options)
 
-        return await self._retrying()(once)
+        attempts, seconds = settings.retry_attempts, settings.resume_timeout_secs
+        return await for_recordings(self._endpoints, attempts, seconds, lambda: sent)(again)
+
+    async def _transcribe_once(self, samples: Float32, recogniser: _Recogniser, options: DecodingOptions) -> Final:
+        form = recogniser.form
+        began = time.perf_counter()
+        with Span("amira.transcribe", model=form.name) as span:
+            asking = self._infer(
+                recogniser.endpoint,
+                form.name,
+                samples,
+                protocol.outputs(),
+                parameters=options.parameters(),
+                headers=span.headers(),
+            )
+            final = protocol.read_transcript(await asking, form.frame_secs, (time.perf_counter() - began) * 1e3)
+            if not isinstance(final, Final):
+                raise ServerError(f"{form.name} answered with a transcript that is not final")
+            span.heard(final)
+        return final
 
     async def _find(self, name: str) -> _Recogniser:
         """Find a recogniser on a server. Raises AmiraError."""

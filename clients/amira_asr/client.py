@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from amira_asr.aio import AsyncAsrClient
 from amira_asr.audio import MODEL_SAMPLE_RATE
 from amira_asr.chunker import Buffer, SampleFormat
-from amira_asr.endpoints import EndpointState
+from amira_asr.endpoint import EndpointState
 from amira_asr.errors import ClientClosed
 from amira_asr.events import Final, Partial, ServerModel
 from amira_asr.options import NO_OPTIONS, DecodingOptions, Finalize

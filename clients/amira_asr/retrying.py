@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_all,
+    stop_any,
+    wait_random_exponential,
+)
 from tenacity.asyncio.retry import retry_if_exception
 from tenacity.stop import stop_base
 
@@ -14,6 +22,16 @@ from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded, ServerFu
 # Random waits of up to 0.5, 1, 2, 2, … seconds, so that clients that failed together do not come back together.
 _LONGEST_WAIT_SECS = 15.0
 _backoff = wait_random_exponential(multiplier=0.5, max=2.0)
+
+
+class _StopAfterSending(stop_base):
+    """Stops when a request has been sent so often."""
+
+    def __init__(self, sent: Callable[[], int], most: int) -> None:
+        self._sent, self._most = sent, most
+
+    def __call__(self, _retry_state: RetryCallState) -> bool:
+        return self._sent() >= self._most
 
 
 def for_calls(endpoints: Endpoints, attempts: int) -> AsyncRetrying:
@@ -32,7 +50,29 @@ def for_calls(endpoints: Endpoints, attempts: int) -> AsyncRetrying:
 
 
 def for_streams(endpoints: Endpoints, seconds: float) -> AsyncRetrying:
-    """Return the policy of a stream that has lost its server: it looks for one to go on with for so many seconds.
+    """Return the policy of a stream that has lost its server: it looks for one to go on with for so many seconds."""
+    return _retrying(endpoints, _after_a_loss(endpoints), stop_after_delay(seconds))
+
+
+def for_recordings(endpoints: Endpoints, attempts: int, seconds: float, sent: Callable[[], int]) -> AsyncRetrying:
+    """Return the policy of a recording that a server took and did not answer.
+
+    While no server is ready it is waited for, for so many seconds. A recording that ends servers must not end them all:
+    no more than `attempts` get it, and one more for each further endpoint.
+
+    Args:
+        endpoints: of the client.
+        attempts: as said.
+        seconds: as said.
+        sent: says how many servers got it.
+    """
+    attempts += len(endpoints) - 1
+    waited = stop_all(stop_after_attempt(attempts), stop_after_delay(seconds))
+    return _retrying(endpoints, _after_a_loss(endpoints), stop_any(_StopAfterSending(sent, attempts), waited))
+
+
+def _after_a_loss(endpoints: Endpoints) -> Callable[[BaseException], Awaitable[bool]]:
+    """Return what tells whether to go on after an error.
 
     A server that was too slow is not given more to do while it answers other questions: then the error stands. One that
     answers nothing is frozen or out of reach, and may come back.
@@ -43,7 +83,7 @@ def for_streams(endpoints: Endpoints, seconds: float) -> AsyncRetrying:
             return False
         return endpoints.fresh or not isinstance(error, DeadlineExceeded) or not await endpoints.any_ready()
 
-    return _retrying(endpoints, worthwhile, stop_after_delay(seconds))
+    return worthwhile
 
 
 def _retrying(
@@ -57,4 +97,5 @@ def _retrying(
         # Whom a minute is too long gets the error, which says so, after short waits.
         return _backoff(state) + (asked if asked <= _LONGEST_WAIT_SECS else 0.0)
 
-    return AsyncRetrying(retry=retry_if_exception(worthwhile), stop=stop, wait=wait, reraise=True)
+    retry = retry_if_exception(worthwhile)
+    return AsyncRetrying(retry=retry, stop=stop, wait=wait, sleep=endpoints.pause, reraise=True)

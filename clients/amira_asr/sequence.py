@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from amira_asr import protocol
 from amira_asr.audio import Float32
-from amira_asr.endpoints import Endpoint
+from amira_asr.endpoint import Endpoint
 from amira_asr.errors import AmiraError
 from amira_asr.events import Final, Partial, Transcript
 from amira_asr.options import NO_OPTIONS, DecodingOptions
@@ -53,6 +53,7 @@ class ServerSequence:
         self._reading: asyncio.Task[Any] | None = None
         self._number = 0  # of the next chunk
         self._sent: deque[float] = deque()  # when the chunks without a response were sent
+        self._heard_at = time.monotonic()  # when the server last showed that it is there
         self._begun = self._ended = self._confirmed = self._broken = False
 
     @property
@@ -152,14 +153,15 @@ class ServerSequence:
             result, error = response.result()
         except (StopAsyncIteration, asyncio.CancelledError) as closed:  # the reading was cancelled, not the caller
             self._broken = True
-            raise self._unsendable or self._endpoint.hung_up() from closed
+            raise self._unsendable or self._endpoint.hung_up(self._heard_at) from closed
         except (InferenceServerException, AioRpcError) as broken:
             self._broken = True
-            raise self._endpoint.failed(broken) from broken
+            raise self._endpoint.failed(broken, self._heard_at) from broken
         sent = self._sent.popleft()
         self._placed.popleft().free(answered=True)
         if error is not None:
-            raise self._endpoint.failed(error) from error
+            raise self._endpoint.failed(error, self._heard_at) from error
+        self._heard_at = time.monotonic()
         self._confirmed = True
         self._endpoint.answered()
         event = protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)

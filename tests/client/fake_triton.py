@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -50,6 +50,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     break_before: set[int] = field(default_factory=set)
     fail_at: dict[int, str] = field(default_factory=dict)
     chunk_samples: int = CHUNK
+    on_utterance: Callable[[], object] | None = None  # called when one arrives
 
     def __post_init__(self):
         self.answering.set()
@@ -86,6 +87,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         number = len(self.requests)
         self.requests.append((request.id, levels[0], True, True))
         self.parameters.append(own_parameters(request))
+        await self.running.wait()
+        if self.on_utterance is not None:
+            self.on_utterance()
+            await asyncio.sleep(1)
         if number in self.fail_at:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.fail_at[number])
         return respond([level for level in levels if level], final=True)

@@ -23,6 +23,8 @@ from amira_asr import (
     ServerUnavailable,
     Settings,
 )
+from amira_asr import endpoint as endpoint_module
+from loadtest.chaos.fault_proxy import FaultProxy
 from tests.client.fake_triton import CHUNK, FULL, FakeTriton, chunk, serving, words
 
 STOPPING = "server is stopping: it takes nothing new"
@@ -48,6 +50,14 @@ async def pair():
 
 async def recognise(client, levels):
     return [event async for event in client.stream([chunk(level) for level in levels])]
+
+
+async def until_circuit(client, circuit):
+    """Nobody tells when it changes."""
+    deadline = time.monotonic() + 5
+    while client.endpoints[0].circuit != circuit:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def starts(servers):
@@ -158,6 +168,34 @@ async def test_a_call_that_the_server_cannot_do_for_now_is_tried_again():
         assert len(triton.requests) == 3
 
 
+async def test_a_recording_whose_server_dies_is_recognised_by_the_next_one():
+    triton = FakeTriton()
+    settings = {"retry_attempts": 2, "circuit_breaker_failures": 2, "resume_timeout_secs": 20.0}
+    async with AsyncExitStack() as stack:
+        first = AsyncExitStack()
+        address = await first.enter_async_context(serving(triton))
+        client = await stack.enter_async_context(AsyncAsrClient(Settings(triton_endpoint=address, **settings)))
+        arrived = asyncio.Event()
+        triton.on_utterance = arrived.set
+        asking = asyncio.ensure_future(client.transcribe(chunk(5)))
+        await arrived.wait()
+        await first.aclose()
+        await asyncio.sleep(2)  # longer than two tries take
+        triton.on_utterance = None
+        await stack.enter_async_context(serving(triton, address))
+        assert (await asking).text == "w5"
+
+
+async def test_a_recording_that_ends_servers_does_not_end_them_all():
+    triton = FakeTriton()
+    async with serving(triton) as address, FaultProxy(address) as proxy:
+        triton.on_utterance = proxy.cut
+        async with AsyncAsrClient(Settings(triton_endpoint=proxy.endpoint)) as client:
+            with pytest.raises(ServerUnavailable):
+                await client.transcribe(chunk(5))
+    assert len(triton.requests) == Settings().retry_attempts
+
+
 async def test_a_limit_that_says_when_is_waited_for_unless_that_is_long():
     soon, late = (f"rate limited: client 'x' may start 2 in 60 s; try again in {secs} s" for secs in (1, 50))
     triton = FakeTriton(fail_at={0: soon, 1: late, 2: late, 3: late})
@@ -190,7 +228,8 @@ async def test_a_server_that_was_too_slow_is_not_asked_again():
         assert time.monotonic() - began < 2.0
 
 
-async def test_the_circuit_opens_fails_at_once_and_closes_after_a_probe():
+async def test_the_circuit_opens_fails_at_once_and_closes_after_a_probe(monkeypatch):
+    monkeypatch.setattr(endpoint_module, "_LOOK_LONGEST_SECS", 0.0)  # as after a minute in which nobody wanted it
     triton = FakeTriton()
     async with serving(triton) as endpoint:
         pass
@@ -210,6 +249,73 @@ async def test_the_circuit_opens_fails_at_once_and_closes_after_a_probe():
             assert all(len(models) == 2 for models in answers)
             assert triton.probes == 1, "more than one call tried a server that may still be down"
             assert client.endpoints[0].circuit == "closed"
+
+
+async def test_a_server_that_was_away_is_used_again_a_moment_after_it_is_back():
+    triton = FakeTriton()
+    async with serving(triton) as endpoint:
+        pass
+    patient = {**FAST, "circuit_breaker_recovery_secs": 60.0}
+    async with AsyncAsrClient(Settings(triton_endpoint=endpoint, **patient)) as client:
+        with pytest.raises(ServerUnavailable):
+            await client.models()
+        await until_circuit(client, "open")
+        with pytest.raises(CircuitOpen):
+            await client.models()
+        async with serving(triton, endpoint):
+            began = time.monotonic()
+            await until_circuit(client, "closed")
+            assert time.monotonic() - began < 1.5
+            assert len(await client.models()) == 2
+            probes = triton.probes
+            await asyncio.sleep(0.5)
+            assert triton.probes == probes, "a server that is back was looked for all the same"
+
+
+async def test_a_dead_server_is_left_in_peace():
+    tried = []
+
+    async def hang_up(_reader, writer):
+        tried.append(time.monotonic())
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, AsyncAsrClient(Settings(triton_endpoint=address, resume_timeout_secs=5)) as client:
+        answers = await asyncio.gather(*(recognise(client, range(1, 4)) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(answer, ServerUnavailable) for answer in answers)
+        await asyncio.sleep(4)
+    assert len(tried) < 20, "20 streams tried it by themselves"
+
+
+async def test_a_connection_that_breaks_under_many_streams_is_one_failure():
+    triton = FakeTriton()
+    async with serving(triton) as address, FaultProxy(address) as proxy:
+        settings = Settings(triton_endpoint=proxy.endpoint, circuit_breaker_failures=3)
+        async with AsyncAsrClient(settings) as client:
+            under_way = asyncio.Semaphore(0)
+
+            async def audio():
+                for level in range(1, 21):
+                    if level == 5:
+                        under_way.release()
+                    await asyncio.sleep(0.05)
+                    yield chunk(level)
+
+            async def speak():
+                return [event async for event in client.stream(audio())][-1].text
+
+            speaking = [asyncio.ensure_future(speak()) for _ in range(20)]
+            for _ in speaking:
+                await under_way.acquire()
+            assert proxy.cut() == 1
+            worst = []
+            while not all(stream.done() for stream in speaking):
+                worst.append((client.endpoints[0].circuit, client.endpoints[0].failures))
+                await asyncio.sleep(0.005)
+            assert {circuit for circuit, _ in worst} == {"closed"}
+            assert max(failures for _, failures in worst) == 1
+            assert await asyncio.gather(*speaking) == [words(*range(1, 21))] * 20
 
 
 async def test_a_failed_probe_opens_the_circuit_again():

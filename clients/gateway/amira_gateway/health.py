@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from amira_asr import AmiraError, ServerModel
-from amira_asr.endpoints import EndpointState
+from amira_asr.endpoint import EndpointState
 from amira_gateway.gateway import Gateway, gateway_of
 
 router = APIRouter(tags=["health"])

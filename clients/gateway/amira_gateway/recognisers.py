@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from amira_asr import AsyncAsrClient, ServerModel, Settings
-from amira_asr.endpoints import EndpointState
+from amira_asr.endpoint import EndpointState
 from amira_asr.settings import parse_aliases
 from amira_gateway.refusals import Refusal
 
