@@ -80,9 +80,10 @@ test-js: setup clients/javascript/node_modules/ready ## the JavaScript client in
 	$(PY) -m pytest tests/javascript
 
 .PHONY: test-nemo
-test-nemo: setup-nemo ## tests of export and training, which need NeMo
+test-nemo: setup-nemo ## tests of export, training and torch's way of running graphs, which need NeMo's environment
 	$(NEMO_PY) -m pytest --confcutdir=tests/export tests/export
 	$(NEMO_PY) -m pytest --confcutdir=tests/train tests/train
+	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py
 
 .PHONY: docs
 docs: setup ## put the figures of docs/measurements into the tables of README and docs
@@ -258,6 +259,10 @@ dashboard-picture: setup ## server, Prometheus and callers, drawn as the dashboa
 engines: $(if $(DRY_RUN),setup,$(VENV)/engines) ## TensorRT engines, here or in IMAGE=triton-image [PRECISION=fp16] [DRY_RUN=1] [REPO=folder]
 	PYTHONPATH=backends $(PY) -m scripts.engines all --precision $(or $(PRECISION),fp16) $(if $(IMAGE),--image "$(IMAGE)") \
 	    $(if $(REPO),--model-repo "$(REPO)") $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(DRY_RUN),--dry-run)
+
+.PHONY: graphs
+graphs: $(VENV)/engines ## the graphs of the model repository in FP16, for AMIRA_PRECISION=fp16 [REPO=folder]
+	PYTHONPATH=backends $(PY) -m scripts.engines graphs --precision $(or $(PRECISION),fp16) $(if $(REPO),--model-repo "$(REPO)")
 
 .PHONY: bench-gpu
 bench-gpu: ## encoder steps on this GPU, random weights, resumable; PY=python with torch, OUT=file.json [MINUTES=10]

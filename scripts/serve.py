@@ -27,7 +27,7 @@ from amira_asr.settings import (
 from scripts.serving.installation import TritonMissingError
 from scripts.serving.limits import Limits
 from scripts.serving.paths import PathError, check_file, check_repository_folder
-from scripts.serving.profile import check_profile
+from scripts.serving.profile import check_graphs, check_profile
 from scripts.serving.server import ServerOptions, ServerStartError, TlsFiles, TritonServer
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 from scripts.serving.supervisor import Supervisor, SupervisorOptions
@@ -55,6 +55,8 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         stream_timeout_secs=settings.stream_timeout_secs,
         vocabulary=settings.vocabulary_path,
         joint=settings.joint,
+        execution=settings.execution,
+        precision=settings.precision,
         max_beam_size=settings.max_beam_size,
         language_model=settings.language_model,
         source_language_model=settings.source_language_model,
@@ -110,6 +112,7 @@ def server_from(
     check_paths(settings)
     # Joining a path that is absolute gives that path.
     check_profile(ROOT / settings.model_repository, settings.profile)
+    check_graphs(ROOT / settings.model_repository, settings.precision, settings.execution, settings.profile)
     stage_repository(ROOT / settings.model_repository, staged, repository_settings(settings))
     for name, repository in parse_recognisers(settings.recognisers).items():
         own = repository_settings(load_recogniser_settings(config_dir, ROOT / repository))

@@ -89,7 +89,9 @@ SERVER_RESTARTS = Metric(
 )
 
 # Of the encoder, where it keeps its caches itself (backend onnx_sequence).
-CACHE_SLOTS = Metric("amira_cache_slots", "gauge", "Cache slots allocated; they double when all are used")
+CACHE_SLOTS = Metric(
+    "amira_cache_slots", "gauge", "Cache slots allocated; on a processor they double when all are used"
+)
 CACHE_SLOTS_USED = Metric("amira_cache_slots_used", "gauge", "Cache slots that belong to a sequence")
 
 # Of the decoder.

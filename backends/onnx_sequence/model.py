@@ -1,4 +1,4 @@
-"""Triton adapter of ONNX Runtime. With a `state` section it keeps one cache slot per sequence, without it is stateless.
+"""Triton adapter of a graph. With a `state` section it keeps one cache slot per sequence, without it is stateless.
 
 The section is the one that Triton's own ONNX Runtime and TensorRT backends read, so the CPU and GPU profiles share
 one contract.
@@ -24,47 +24,43 @@ from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
-from onnx_sequence.caches import Array, CacheSlots, parse_states
-from onnx_sequence.session import OnnxSession, group_by_shape, split, stack
+from onnx_sequence.caches import Array, parse_states
+from onnx_sequence.opening import open_runner
+from onnx_sequence.session import group_by_shape, split, stack
+from onnx_sequence.warm_up import warm_up
 
 Inputs = dict[str, Array]
 
 
 class TritonPythonModel:
-    """Whatever inputs and outputs `config.pbtxt` names, of `model.onnx`."""
+    """Whatever inputs and outputs `config.pbtxt` names, of the graph in the version folder."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the graph and check that it has what the configuration promises."""
+        """Load the graph, check that it has what the configuration promises, and run it once before anybody asks."""
         config = ModelConfig(args["model_config"])
         version_folder = Path(args["model_repository"]) / args["model_version"]
-        self._session = OnnxSession(
-            version_folder / "model.onnx",
-            intra_op_threads=config.integer("intra_op_threads", 1),
-            allow_spinning=config.text("allow_spinning", ("0", "1")) == "1",
-        )
+        states = parse_states(config.raw)
+        self._runner = open_runner(config, version_folder, states)
         # Where streams may not share a run, they still come and go together, so that the steps around have batches.
         self._alone = config.boolean("streams_alone")
         self._inputs = [item["name"] for item in config.raw["input"]]
         self._outputs = [item["name"] for item in config.raw["output"]]
         self._checks = InputChecks.configured(config)
-        states = parse_states(config.raw)
-        self._state_outputs = [state.output_name for state in states]
         _check_names(
-            config.model_name,
-            "input",
-            self._inputs + [s.input_name for s in states],
-            self._session.input_names,
+            config.model_name, "input", self._inputs + [s.input_name for s in states], self._runner.input_names
         )
-        _check_names(config.model_name, "output", self._outputs + self._state_outputs, self._session.output_names)
+        _check_names(
+            config.model_name, "output", self._outputs + [s.output_name for s in states], self._runner.output_names
+        )
+        warm_up(self._runner, config)
         self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         self._process = self._process_stateless
         if states:
             self._slots_total = self._telemetry.metrics.gauge(CACHE_SLOTS)
             self._slots_used = self._telemetry.metrics.gauge(CACHE_SLOTS_USED)
-            self._slots = CacheSlots(states)
             self._sequences = SequenceTable(
-                self._slots.acquire,
-                self._slots.release,
+                self._runner.acquire,
+                self._runner.release,
                 idle_secs=config.idle_secs,
                 capacity=config.later_step_capacity,
                 exempt_id=Launcher.find().probe_id,
@@ -85,14 +81,14 @@ class TritonPythonModel:
 
         def run(group: Sequence[tuple[int, Inputs]]) -> list[Outputs]:
             members = [inputs for _, inputs in group]
-            return split(self._session.run(stack(members), wanted), [_rows(member) for member in members])
+            return split(self._runner.run(stack(members), wanted), [_rows(member) for member in members])
 
         return self._run_groups([self._accept(request) for request in requests], run)
 
     def _process_sequences(self, requests: list[Request]) -> list[Outputs | Exception]:
         results = process_sequences(self._sequences, requests, self._advance)
-        self._slots_total.set(self._slots.total)
-        self._slots_used.set(self._slots.used)
+        self._slots_total.set(self._runner.total)
+        self._slots_used.set(self._runner.used)
         return results
 
     def _advance(self, steps: list[Step[int]]) -> list[Outputs | Exception]:
@@ -133,9 +129,7 @@ class TritonPythonModel:
 
     def _step(self, inputs: Inputs, slots: list[int]) -> list[Outputs]:
         """Run one step of several sequences and keep their next caches."""
-        outputs = self._session.run({**inputs, **self._slots.gather(slots)}, self._outputs + self._state_outputs)
-        self._slots.scatter(slots, outputs)
-        return split({name: outputs[name] for name in self._outputs}, [1] * len(slots))
+        return split(self._runner.advance(inputs, slots, self._outputs), [1] * len(slots))
 
 
 def _rows(inputs: Inputs) -> int:
@@ -146,5 +140,5 @@ def _check_names(model: str, kind: str, configured: list[str], graph: list[str])
     """Raise ValueError when configuration and graph disagree."""
     if set(configured) != set(graph):
         raise ValueError(
-            f"model {model!r}: config.pbtxt names the {kind}s {sorted(configured)}, model.onnx has {sorted(graph)}"
+            f"model {model!r}: config.pbtxt names the {kind}s {sorted(configured)}, the graph has {sorted(graph)}"
         )

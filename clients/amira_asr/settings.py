@@ -91,6 +91,14 @@ def parse_recognisers(text: str) -> dict[str, Path]:
     return found
 
 
+def _check_execution(text: str) -> str:
+    if not re.fullmatch(r"cpu|(torch|onnxruntime):(cpu|cuda(:\d{1,3})?)", text):
+        raise ValueError(
+            "should be cpu, torch:cuda, onnxruntime:cuda, torch:cuda:1 and so on, torch:cpu, onnxruntime:cpu"
+        )
+    return text
+
+
 def _check_rate(text: str) -> str:
     if text and not re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", text):
         raise ValueError("should be requests/second, /minute, /hour or /day, such as 600/minute")
@@ -218,6 +226,14 @@ class Settings(BaseSettings):
         "", description="what else is open to clients: http-inference, statistics, shared-memory, trace, logging"
     )
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
+    execution: Annotated[str, AfterValidator(_check_execution)] = Field(
+        "cpu",
+        description="who runs the graphs where there is no profile: cpu, torch:cuda, onnxruntime:cuda; torch:cuda:1 "
+        "takes another GPU",
+    )
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description="of these graphs; `make graphs` writes those in FP16"
+    )
     host: str = Field("127.0.0.1", description="address the server binds")
     grpc_port: Port = Field(8001, description="0 takes a free port")
     http_port: Port = Field(8000, description="0 takes a free port")

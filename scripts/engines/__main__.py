@@ -2,6 +2,7 @@
 
 python -m scripts.engines all [--image IMAGE] [--dry-run]   # variants here, engines in a Triton image or here
 python -m scripts.engines variants                          # only the ONNX files of a precision
+python -m scripts.engines graphs                            # the same, into the model repository, for AMIRA_PRECISION
 python -m scripts.engines build                             # only the engines, where TensorRT and the GPU are
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +32,7 @@ MODELS = ("encoder", "encoder_batch", "decoder_joint")
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["all", "variants", "build"])
+    parser.add_argument("command", choices=["all", "variants", "graphs", "build"])
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP16)
     parser.add_argument("--model-repo", type=Path, default=Path("model-repo"), help="relative to the project's root")
     parser.add_argument("--calibration", type=Path, default=Path("tests/data/audio"), help="recordings for INT8")
@@ -38,8 +40,12 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
     arguments = parser.parse_args()
     try:
-        if arguments.command in {"all", "variants"}:
+        if arguments.command in {"all", "variants", "graphs"}:
             _variants(arguments)
+        if arguments.command == "graphs" and not arguments.dry_run:
+            for model, graph in _graphs(arguments.precision).items():
+                served = arguments.model_repo / model / "1" / f"model.{arguments.precision.value}.onnx"
+                print(shutil.copyfile(graph, served))
         if arguments.command == "all" and arguments.image:
             command = in_image(arguments.image, ROOT, arguments.model_repo, arguments.precision)
             print(shlex.join(command), flush=True)

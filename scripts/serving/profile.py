@@ -7,7 +7,37 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+_PROCESSOR, _FULL = "cpu", "fp32"
 _MADE_BY = {".plan": "make engines", ".onnx": "make export"}
+
+
+def check_graphs(model_repo: Path, precision: str, execution: str, profile: str) -> None:
+    """Look for the graphs of a precision, and whether the choice of who runs them is one.
+
+    Args:
+        model_repo: a model repository.
+        precision: "fp32" or "fp16".
+        execution: as `onnx_sequence/runner.py` has it.
+        profile: as `check_profile` has it.
+
+    Raises:
+        ValueError: a profile and an execution are chosen, or a profile and a precision.
+        FileNotFoundError: a graph is missing.
+    """
+    if profile and (execution, precision) != (_PROCESSOR, _FULL):
+        raise ValueError(
+            f"profile is {profile!r}, execution {execution!r}, precision {precision!r}: a profile runs its graphs in "
+            "Triton's own backends; choose a profile, or execution and precision"
+        )
+    if precision == _FULL:
+        return
+    for path in sorted(model_repo.glob("*/1/model.onnx")):
+        config = text_format.Parse((path.parents[1] / "config.pbtxt").read_text(encoding="utf-8"), pb.ModelConfig())
+        graph = path.with_name(f"model.{precision}.onnx")
+        if config.backend == "onnx_sequence" and not graph.exists():
+            raise FileNotFoundError(
+                f"precision {precision!r} needs {graph}, which is missing: `make graphs PRECISION={precision}` makes it"
+            )
 
 
 def check_profile(model_repo: Path, profile: str) -> None:

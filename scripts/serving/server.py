@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -270,7 +271,8 @@ class TritonServer:
         deadline = time.monotonic() + timeout_secs
         while not self.is_ready():
             if self._process is None or self._process.poll() is not None:
-                raise ServerStartError(f"tritonserver ended while starting\n{self.log_tail()}")
+                reasons = "".join(f"{reason}\n" for reason in self._load_failures())
+                raise ServerStartError(f"tritonserver ended while starting\n{reasons}{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerStartError(f"tritonserver was not ready within {timeout_secs:g} s\n{self.log_tail()}")
             time.sleep(0.1)
@@ -336,6 +338,11 @@ class TritonServer:
         self._process.wait()
         remove_regions(self._shared_memory)
         self._process = self._stubs = None
+
+    def _load_failures(self) -> list[str]:
+        """Return why models were not loaded, each reason once, as Triton's table of models has it."""
+        log = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        return list(dict.fromkeys(re.findall(r"^\|[^|]+\|[^|]+\| UNAVAILABLE: (.+?) *\|$", log, re.MULTILINE)))
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the end of the log file."""

@@ -20,6 +20,7 @@ from scripts.serving.pipelines import read_config, read_pipelines
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
 _DECODER = "rnnt_decoder"
+_GRAPHS = "onnx_sequence"
 # One is enough: it knows nothing of recognisers, and the preprocessors look for its graph under this name.
 _SHARED = "vad"
 
@@ -36,6 +37,8 @@ class RepositorySettings:
         stream_timeout_secs: a sequence idle for longer is dropped, seconds.
         vocabulary: file with one piece a line, replacing the repository's.
         joint: who runs `decoder_joint` for the decoder: "model" by BLS, or "local" the decoder itself.
+        execution: who runs the graphs of `onnx_sequence`, and where (onnx_sequence/runner.py).
+        precision: of these graphs.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         source_language_model: low-order model of the training text, subtracted from `language_model`.
@@ -53,6 +56,8 @@ class RepositorySettings:
     stream_timeout_secs: float | None = None
     vocabulary: Path | None = None
     joint: str | None = None
+    execution: str | None = None
+    precision: str | None = None
     max_beam_size: int | None = None
     language_model: Path | None = None
     source_language_model: Path | None = None
@@ -152,6 +157,7 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
     for key, value in values.items():
         if value is not None and key in config.parameters:
             config.parameters[key].string_value = f"{value:g}" if isinstance(value, float) else str(value)
+    _choose_execution(config, settings)
     if "decoder_joint_model" in config.parameters:
         joint = config.parameters["decoder_joint_model"]
         joint.string_value = renames.get(joint.string_value, joint.string_value)
@@ -162,6 +168,14 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         if settings.max_concurrent_streams is not None:
             enough = settings.max_concurrent_streams * _CANDIDATES_PER_STREAM
             batching.oldest.max_candidate_sequences = max(batching.oldest.max_candidate_sequences, enough)
+
+
+def _choose_execution(config: pb.ModelConfig, settings: RepositorySettings) -> None:
+    """Say who runs a graph. Repositories need not have these parameters."""
+    if config.backend == _GRAPHS:
+        for key, value in (("execution", settings.execution), ("precision", settings.precision)):
+            if value is not None:
+                config.parameters[key].string_value = value
 
 
 def _stage_version(version: Path, folder: Path, settings: RepositorySettings) -> None:

@@ -62,6 +62,7 @@ def test_an_unknown_variable_is_refused(tmp_path, monkeypatch):
         ("AMIRA_MAX_CONCURRENT_STREAMS", "0", "'0'; it should be greater than or equal to 1"),
         ("AMIRA_STREAM_TIMEOUT_SECS", "soon", "'soon'; it should be a valid number"),
         ("AMIRA_INFERENCE_TIMEOUT_SECS", "nan", "'nan'; it should be less than or equal to 3600"),
+        ("AMIRA_EXECUTION", "cuda", "'cuda'; it should be cpu, torch:cuda, onnxruntime:cuda"),
         ("AMIRA_PROFILE", "gpu", "'gpu'; it should be '', 'onnxruntime' or 'tensorrt'"),
         ("AMIRA_TRITON_ENDPOINT", "http://localhost", "'http://localhost'; it should be host:port"),
         ("AMIRA_TRITON_ENDPOINT", "localhost:0", "'localhost:0'; it should be host:port"),

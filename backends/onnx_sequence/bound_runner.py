@@ -1,0 +1,128 @@
+"""ONNX Runtime with IO binding: caches in a pool on the device, gathered and scattered inside the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from common.sequences import ServerBusy
+from onnx_sequence.caches import Array, StateTensor
+from onnx_sequence.runner import Execution, Runner, run_once
+from onnx_sequence.slotted_graph import FRESH, SLOTS, next_pool_name, pool_name, with_slots
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def find_provider(execution: Execution) -> str:
+    """Return the name of the execution provider. Raises RuntimeError when this ONNX Runtime is built without it."""
+    provider = _PROVIDERS[execution.device]
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise RuntimeError(
+            f"execution onnxruntime:{execution.device}: this onnxruntime ({onnxruntime.__version__}) has "
+            f"{', '.join(available)} and not {provider}; install onnxruntime-gpu instead of onnxruntime"
+        )
+    return provider
+
+
+class BoundRunner:
+    """See `Runner`."""
+
+    def __init__(
+        self, path: Path, execution: Execution, states: Sequence[StateTensor], *, slots: int, threads: int
+    ) -> None:
+        """Load the graph and allocate its caches.
+
+        Args:
+            path: the ONNX file.
+            execution: where.
+            states: of the model.
+            slots: most live sequences.
+            threads: of the processor's operators.
+
+        Raises:
+            RuntimeError: there is no such GPU, or this ONNX Runtime cannot use it.
+        """
+        provider = find_provider(execution)
+        model = onnx.load(path)
+        self.input_names = [item.name for item in model.graph.input]
+        self.output_names = [item.name for item in model.graph.output]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        on_gpu = execution.device != "cpu"
+        self._session = onnxruntime.InferenceSession(
+            with_slots(model, states).SerializeToString() if states else str(path),
+            options,
+            providers=[(provider, {"device_id": execution.index} if on_gpu else {})],
+        )
+        # What cannot be loaded is left out with a line on the terminal, and the processor takes its place.
+        if provider not in self._session.get_providers():
+            raise RuntimeError(
+                f"execution onnxruntime:{execution.device}:{execution.index}: {provider} could not be loaded; "
+                "is there such a GPU, with the CUDA and cuDNN that this onnxruntime wants?"
+            )
+        device = execution.device if on_gpu else "cpu"
+        self._pools = {
+            state: onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.zeros((slots, *state.shape), state.dtype), device, execution.index
+            )
+            for state in states
+        }
+        self._free = list(range(slots))
+        self._total = slots
+        self._fresh = np.zeros(slots, np.bool_)
+
+    @property
+    def total(self) -> int:
+        """See `Runner`."""
+        return self._total
+
+    @property
+    def used(self) -> int:
+        """See `Runner`."""
+        return self._total - len(self._free)
+
+    def acquire(self) -> int:
+        """See `Runner`. The slot counts as zero in its first step."""
+        if not self._free:
+            raise ServerBusy(f"server full: {self._total} cache slots are in use; try again later")
+        slot = self._free.pop()
+        self._fresh[slot] = True
+        return slot
+
+    def release(self, slot: int) -> None:
+        """See `Runner`."""
+        self._free.append(slot)
+
+    def prepare(self, row: dict[str, Array], largest: int, output_names: Sequence[str]) -> None:
+        """See `Runner`."""
+        runner: Runner = self
+        run_once(runner, row, (1, largest), output_names)
+
+    def run(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
+        """See `Runner`."""
+        values = self._session.run(list(output_names), inputs)
+        return dict(zip(output_names, values, strict=True))
+
+    def advance(self, inputs: dict[str, Array], slots: list[int], output_names: Sequence[str]) -> dict[str, Array]:
+        """See `Runner`."""
+        binding = self._session.io_binding()
+        rows = np.array(slots, np.int64)
+        for name, array in {**inputs, SLOTS: rows[:, None], FRESH: self._fresh[rows]}.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name in output_names:
+            binding.bind_output(name)
+        for state, pool in self._pools.items():
+            binding.bind_ortvalue_input(pool_name(state), pool)
+            binding.bind_ortvalue_output(next_pool_name(state), pool)
+        self._session.run_with_iobinding(binding)
+        self._fresh[rows] = False
+        values = binding.get_outputs()[: len(output_names)]
+        return {name: value.numpy() for name, value in zip(output_names, values, strict=True)}

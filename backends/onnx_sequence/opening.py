@@ -1,0 +1,58 @@
+"""The runner that a model's configuration asks for, or an error that says what is missing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.parameters import ModelConfig
+from onnx_sequence.caches import StateTensor
+from onnx_sequence.runner import CPU, CpuRunner, Execution, Runner
+from onnx_sequence.session import OnnxSession
+
+FULL = "fp32"
+# Where the configuration does not say how many sequences a later step may have.
+_SLOTS = 1024
+
+
+def graph_path(folder: Path, precision: str) -> Path:
+    """Return the graph of a precision in a version folder. Raises FileNotFoundError when it is not there."""
+    path = folder / ("model.onnx" if precision == FULL else f"model.{precision}.onnx")
+    if not path.exists():
+        raise FileNotFoundError(f"precision {precision!r} needs {path}, which is missing: `make graphs` writes it")
+    return path
+
+
+def open_runner(config: ModelConfig, folder: Path, states: Sequence[StateTensor]) -> Runner:
+    """Load a graph where parameter `execution` says, in the precision that parameter `precision` says.
+
+    Args:
+        config: of the model; without the parameters `execution` and `precision` it is the processor, in FP32.
+        folder: version folder.
+        states: of the model; empty for a stateless one.
+
+    Raises:
+        ValueError: a parameter is out of range, or the graph has an operator that torch does not run here.
+        FileNotFoundError: there is no graph of that precision.
+        RuntimeError: the GPU, or the package that uses it, is not there.
+    """
+    execution = Execution.parse(config.optional_text("execution") or CPU)
+    path = graph_path(folder, config.optional_text("precision") or FULL)
+    threads = config.integer("intra_op_threads", 1)
+    if execution.plain:
+        spinning = config.text("allow_spinning", ("0", "1")) == "1"
+        return CpuRunner(OnnxSession(path, intra_op_threads=threads, allow_spinning=spinning), states)
+    # One more for the request that asks whether the server is well, which no limit counts.
+    slots = 1 + (config.later_step_capacity or _SLOTS) if states else 0
+    # Imported when chosen: torch and onnx are no part of a server that runs on a processor.
+    try:
+        if execution.engine == "torch":
+            from onnx_sequence.torch_runner import TorchRunner as Chosen  # noqa: PLC0415
+        else:
+            from onnx_sequence.bound_runner import BoundRunner as Chosen  # type: ignore[assignment]  # noqa: PLC0415
+    except ImportError as error:
+        raise RuntimeError(
+            f"execution {execution.engine}:{execution.device} needs a package that is not installed ({error}): "
+            f"pip install 'amira-asr[{execution.engine}]'"
+        ) from error
+    return Chosen(path, execution, states, slots=slots, threads=threads)
