@@ -92,7 +92,7 @@ class Endpoint:
             name=address,
         )
         self._refused_until = self._failed_until = self._counted_at = 0.0
-        self._probing: asyncio.Task[bool] | None = None
+        self._probing: asyncio.Task[AmiraError | None] | None = None
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -154,11 +154,13 @@ class Endpoint:
 
     async def probe(self) -> bool:
         """Ask whether the server is ready, within a short deadline. One that is may be used again."""
-        ready = await self._ask()
-        if ready:
-            self.answered()
-            self._failed_until = 0.0
-        return ready
+        began = time.monotonic()
+        error = await self._ask()
+        if error is None:
+            self._reopen()
+        else:
+            self._note(error, began)
+        return error is None
 
     async def close(self) -> None:
         """Close the connection."""
@@ -169,39 +171,42 @@ class Endpoint:
         await self._transport.close()
         await self.triton.close()
 
-    async def _ask(self) -> bool:
-        """Ask whether the server is ready; several who want to know ask once."""
+    async def _ask(self) -> AmiraError | None:
+        """Return why the server is not ready, None when it is; several who want to know ask once."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.ensure_future(self._is_ready())
         return await asyncio.shield(self._probing)
 
-    async def _is_ready(self) -> bool:
-        began = time.monotonic()
+    async def _is_ready(self) -> AmiraError | None:
         try:
-            return bool(await asyncio.wait_for(self.triton.is_server_ready(), _PROBE_SECS))
+            ready = await asyncio.wait_for(self.triton.is_server_ready(), _PROBE_SECS)
         except InferenceServerException as error:
-            self._note(protocol.to_error(error, self.address), began)
+            return protocol.to_error(error, self.address)
         except asyncio.TimeoutError:
-            self._note(protocol.too_late(self.address, _PROBE_SECS))
-        return False
+            return protocol.too_late(self.address, _PROBE_SECS)
+        return None if ready else ServerUnavailable(f"{self.address} is not ready")
+
+    def _reopen(self) -> None:
+        self.answered()
+        self._failed_until = 0.0
 
     async def _look(self) -> None:
         """Look for a server that failed until it answers; the circuit is closed when it was away and is back.
 
         One that answers the first time was not away: it is slow, or what fails is not the connection, and the circuit
-        breaker has its say.
+        breaker has its say. That counts the calls of users, not these.
         """
-        away_since, away = time.monotonic(), False
+        began, away = time.monotonic(), False
         while (now := time.monotonic()) - self.wanted_at < _LOOK_LONGEST_SECS:
-            share = min(max(_LOOK_SHARE * (now - away_since), _LOOK_SECS), self._recovery_secs)
-            await asyncio.sleep(share * random.uniform(0.8, 1.2))  # noqa: S311  so that clients do not come together
-            if await self._ask():
+            pause = min(max(_LOOK_SHARE * (now - began), _LOOK_SECS), self._recovery_secs)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  so that clients do not come together
+            if await self._ask() is None:
                 if away:
-                    self.answered()
-                    self._failed_until = 0.0
+                    self._reopen()
                     self._back()
                 return
             away = True
+            self._failed_until = time.monotonic() + self._recovery_secs
 
     def _note(self, error: AmiraError, since: float = math.inf) -> AmiraError:
         """Note a failure; return the error to raise.

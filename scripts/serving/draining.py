@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from scripts.serving.pipelines import Pipeline
+from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 
 # Longer than the time between two steps of a request, so that one in between is not mistaken for none.
 QUIET_SECS = 0.5
 # An utterance on which no step has ended for so long was lost to an error between the first and the last one.
 _LONGEST_STEP_SECS = 20.0
 _POLL_SECS = 0.05
+_NUDGE_SECS = 1.0
 _ACTIVITY = {
     "amira_streams_live",
     "amira_utterances_accepted",
@@ -98,6 +103,7 @@ def wait_idle(
     *,
     quiet_secs: float = QUIET_SECS,
     abandoned_secs: float = math.inf,
+    nudge: Callable[[], None] | None = None,
 ) -> bool:
     """Wait until no stream is live and no request is being worked on.
 
@@ -107,12 +113,15 @@ def wait_idle(
         timeout_secs: longest wait.
         quiet_secs: how long nothing must have happened.
         abandoned_secs: streams that are silent for longer count as gone: their clients never ended them.
+        nudge: called every second while there are streams. A first step forgets those that have been idle for too
+            long when something else comes, and nothing may come any more.
 
     Returns:
         Whether that was reached within `timeout_secs`.
     """
     deadline = time.monotonic() + timeout_secs
     changed, before = time.monotonic(), None
+    nudged = time.monotonic()
     while time.monotonic() < deadline:
         now = read_activity(metrics_url, models)
         if now != before or now.pending:
@@ -124,5 +133,22 @@ def wait_idle(
         )
         if time.monotonic() - changed >= needed:
             return True
+        if nudge is not None and now.live_streams and time.monotonic() - nudged >= _NUDGE_SECS:
+            nudge()
+            nudged = time.monotonic()
         time.sleep(_POLL_SECS)
     return False
+
+
+def forget_abandoned(http: TritonHttp, pipelines: Collection[Pipeline], probe_id: str) -> None:
+    """Have every streaming pipeline forget the streams that nobody ended, by a tiny request.
+
+    Args:
+        http: of the server.
+        pipelines: of the server.
+        probe_id: correlation ID that is let in while the server stops.
+    """
+    for pipeline in pipelines:
+        if pipeline.idle_secs is not None:
+            with contextlib.suppress(OSError, TritonRefusedError):
+                http.recognise_silence(pipeline.ensemble, probe_id, _NUDGE_SECS)

@@ -35,12 +35,15 @@ class Readiness:
         self.is_on = True
 
     def turn_off(self) -> None:
-        """Make the server not ready. Raises OSError when it does not answer."""
+        """Make the server not ready. Raises OSError when it does not answer.
+
+        Triton would log an error, and somebody would look for what is wrong.
+        """
         config = self._any_ensemble()
         config.ClearField("ensemble_scheduling")
         config.platform, config.backend = "", NAME  # no backend has this name
         self._write(config)
-        with contextlib.suppress(TritonRefusedError):
+        with self._http.quiet(), contextlib.suppress(TritonRefusedError):
             self._http.load_model(NAME, _SECS)
         self.is_on = False
 

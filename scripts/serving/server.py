@@ -13,13 +13,15 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from scripts.serving.draining import wait_idle
+from scripts.serving.draining import forget_abandoned, wait_idle
 from scripts.serving.hidden_arguments import hide_arguments
 from scripts.serving.installation import TritonInstallation, find_triton
 from scripts.serving.interfaces import Keys, restrictions
+from scripts.serving.pipelines import read_pipelines
 from scripts.serving.readiness import Readiness
 from scripts.serving.shared_memory import region_prefix, remove_regions
 from scripts.serving.stubs import Stubs
@@ -308,7 +310,8 @@ class TritonServer:
         self.set_ready(ready=False)
         try:
             models = {folder.name for folder in self.options.model_repository.iterdir()}
-            return wait_idle(self.metrics_url, models, self.options.drain_timeout_secs)
+            nudge = partial(forget_abandoned, self.http, read_pipelines(self.options.model_repository), self.probe_id)
+            return wait_idle(self.metrics_url, models, self.options.drain_timeout_secs, nudge=nudge)
         except OSError:
             return False
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SAMPLES = 1600
 _QUICK_SECS = 2.0
+_LOGGED = ("log_error", "log_warning", "log_info")
 
 
 class TritonRefusedError(RuntimeError):
@@ -45,6 +47,16 @@ class TritonHttp:
     def unload_model(self, name: str) -> None:
         """Begin to unload a model. Raises TritonRefusedError when there is none."""
         self._ask(f"repository/models/{name}/unload", {}, _QUICK_SECS)
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Let Triton log nothing, for a moment. Raises OSError when it does not answer."""
+        before = self._ask("logging", None, _QUICK_SECS)
+        self._ask("logging", dict.fromkeys(_LOGGED, False), _QUICK_SECS)
+        try:
+            yield
+        finally:
+            self._ask("logging", {name: before[name] for name in _LOGGED}, _QUICK_SECS)
 
     def model_states(self) -> dict[str, str]:
         """Return the state of every model that Triton knows, "READY" among them."""

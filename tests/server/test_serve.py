@@ -82,12 +82,16 @@ def test_a_signal_stops_everything_and_finishes_what_is_in_flight(tmp_path, clip
 
 
 def test_a_stopping_server_lets_streams_finish_and_refuses_new_ones(tmp_path, speech):
-    process = serve(tmp_path)
+    idle_secs, patience_secs = 5, 60
+    process = serve(tmp_path, AMIRA_STREAM_TIMEOUT_SECS=str(idle_secs), AMIRA_SHUTDOWN_TIMEOUT_SECS=str(patience_secs))
     streams = Streams(endpoint_of(process))
     expected = streams.stream(speech)[-1]
     sequence_id, chunks = new_id(), chunks_of(speech)
     streams.send(sequence_id, chunks[0], start=True)
+    streams.send(new_id(), chunks[0], start=True)  # its client has gone, and nothing else comes
     assert streams.client.is_server_ready()
+    log = tmp_path / "run" / "triton.log"
+    started = log.read_text()
     process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 5
     while streams.client.is_server_ready():  # load balancers see it at once
@@ -101,7 +105,9 @@ def test_a_stopping_server_lets_streams_finish_and_refuses_new_ones(tmp_path, sp
     for index, chunk in enumerate(chunks[1:], 1):
         final = streams.send(sequence_id, chunk, end=index == len(chunks) - 1)
     assert final.tokens == expected.tokens
-    assert process.wait(30) == 0
+    assert process.wait(30) == 0, "it waited for a stream that nobody ended"
+    said = log.read_text().removeprefix(started)
+    assert not re.search(r"^\S+ E |not_ready", said, re.MULTILINE), "stopping looks like a failure"
 
 
 def test_wrong_settings_are_told_before_anything_starts(tmp_path):
