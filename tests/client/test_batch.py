@@ -11,9 +11,11 @@ import time
 
 import pytest
 
-from amira_asr.batch.items import read_items
+from amira_asr.batch.items import common_folder, read_items
 from amira_asr.batch.journal import Journal
 from amira_asr.batch.results import Results, ResultsError
+from amira_asr.events import Final
+from amira_asr.output import OutputFormat
 from tests.client.fake_triton import FULL
 from tests.client.test_cli import COMMAND, environment, run, write_wav
 
@@ -99,6 +101,22 @@ def test_a_line_cut_short_is_done_again(tmp_path):
         Journal(path)
 
 
+def test_transcripts_stay_in_their_folder_wherever_a_manifest_points(tmp_path):
+    manifests, out = tmp_path / "deep" / "manifests", tmp_path / "results" / "out"
+    for name in ("deep/manifests/a.wav", "deep/b.wav", "c.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    paths = ["a.wav", "../b.wav", "../../c.wav", "../../deep/b.wav"]
+    (manifests / "m.jsonl").write_text("".join(json.dumps({"audio_filepath": path}) + "\n" for path in paths))
+    items = read_items([str(manifests / "m.jsonl")])
+    assert [item.path for item in items] == [manifests / "a.wav", tmp_path / "deep" / "b.wav", tmp_path / "c.wav"]
+    with Results(out, {}, OutputFormat.TEXT, common_folder(items)) as results:
+        for item in items:
+            results.add(item, Final("word", (), (), 1.0, 0.0), 1.0)
+    written = {str(path.relative_to(out / "transcripts")) for path in tmp_path.rglob("*.wav.txt")}
+    assert written == {"deep/manifests/a.wav.txt", "deep/b.wav.txt", "c.wav.txt"}
+
+
 def test_a_manifest_keeps_what_it_says(endpoint, tmp_path):
     write_wav(tmp_path / "audio" / "a.wav", 10, 20, 30)
     entries = [
@@ -176,9 +194,25 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["not json", "[]", '{"duration": 1}', '{"audio_filepath": "a.wav", "offset": "soon", "duration": 1}']
+    "line",
+    [
+        "not json",
+        "[]",
+        '{"duration": 1}',
+        '{"audio_filepath": "a.wav", "offset": "soon", "duration": 1}',
+    ],
 )
 def test_a_wrong_manifest_is_refused_with_its_line(tmp_path, line):
     (tmp_path / "in.jsonl").write_text('{"audio_filepath": "a.wav"}\n' + line + "\n")
     with pytest.raises(ValueError, match=r"in.jsonl, line 2: should be a JSON object with audio_filepath"):
         read_items([str(tmp_path / "in.jsonl")])
+
+
+@pytest.mark.parametrize(
+    "part", ['"offset": NaN', '"offset": -1', '"offset": 0, "duration": 0', '"offset": 0, "duration": Infinity']
+)
+def test_a_part_that_cannot_be_is_refused_with_its_line(tmp_path, part):
+    manifest = tmp_path / "in.jsonl"
+    manifest.write_text(f'{{"audio_filepath": "a.wav", {part}}}\n')
+    with pytest.raises(ValueError, match=r"in.jsonl, line 1: offset is .*, duration .*; allowed: from 0, above 0"):
+        read_items([str(manifest)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Item:
     """One recording, or a part of one.
 
     Attributes:
-        path: absolute.
+        path: absolute, without `..`.
         offset_secs: where the part begins.
         duration_secs: of the part; None for all that follows.
         fields: what else the manifest said about it.
@@ -78,7 +79,7 @@ def read_items(sources: Sequence[str]) -> list[Item]:
         if path.suffix.lower() in _MANIFEST_SUFFIXES and path.is_file():
             found = list(_read_manifest(path))
         else:
-            found = [Item(file.absolute()) for file in find_recordings(source)]
+            found = [Item(_absolute(file)) for file in find_recordings(source)]
         for item in found:
             items.setdefault(item.key, item)
     return list(items.values())
@@ -107,8 +108,13 @@ def _read_manifest(path: Path) -> Iterator[Item]:
                 f"{path}, line {number}: should be a JSON object with audio_filepath, and offset and duration in "
                 f"seconds if it is a part of the file; not {text[:80]!r}"
             ) from error
-        if offset_secs < 0 or (duration_secs is not None and duration_secs <= 0):
+        if not 0 <= offset_secs < math.inf or not (duration_secs is None or 0 < duration_secs < math.inf):
             raise ValueError(
                 f"{path}, line {number}: offset is {offset}, duration {duration}; allowed: from 0, above 0"
             )
-        yield Item(audio.absolute(), offset_secs, duration_secs, fields)
+        yield Item(_absolute(audio), offset_secs, duration_secs, fields)
+
+
+def _absolute(path: Path) -> Path:
+    """Return a path from the root, free of `..`, so that a transcript never lies outside of the folder for them."""
+    return path.resolve() if ".." in path.parts else path.absolute()
