@@ -16,6 +16,8 @@ from amira_asr.errors import InvalidAudio
 Float32 = npt.NDArray[np.float32]
 
 MODEL_SAMPLE_RATE = 16000
+# A recording at 1 Hz would grow to 16,000 times its size.
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 768_000
 
 
 def load_audio(path: str | Path, sample_rate: int = MODEL_SAMPLE_RATE) -> Float32:
@@ -24,7 +26,7 @@ def load_audio(path: str | Path, sample_rate: int = MODEL_SAMPLE_RATE) -> Float3
     WAV, FLAC, OGG/Opus, MP3, M4A and whatever else FFmpeg reads; any rate and number of channels.
 
     Raises:
-        InvalidAudio: no such file, no audio in it, or damaged beyond decoding. The message names the file.
+        InvalidAudio: no such file, no audio in it, an impossible rate, or damaged beyond decoding; it names the file.
     """
     parts = list(decode_stream(path, sample_rate))
     if not parts:
@@ -55,6 +57,11 @@ def decode_stream(source: str | Path | BinaryIO, sample_rate: int = MODEL_SAMPLE
         with av.open(name if named else source, mode="r", options=options) as container:
             if not container.streams.audio:
                 raise InvalidAudio(f"{name}: the file has no audio track")
+            rate = container.streams.audio[0].codec_context.sample_rate
+            if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+                raise InvalidAudio(
+                    f"{name}: the sample rate is {rate} Hz; allowed: {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+                )
             resampler = av.audio.resampler.AudioResampler(format="fltp", rate=sample_rate)
             for frame in container.decode(audio=0):
                 for converted in resampler.resample(frame):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from amira_asr.audio import Float32
+from amira_asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Float32
 from amira_asr.errors import InvalidAudio
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.float32] | npt.NDArray[np.int16]
@@ -42,8 +42,8 @@ class Chunker:
         Raises:
             InvalidAudio: an impossible rate or number of channels, or an unknown format.
         """
-        if not 1000 <= sample_rate <= 768_000:
-            raise InvalidAudio(f"sample_rate is {sample_rate}; allowed: 1000 to 768000 Hz")
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise InvalidAudio(f"sample_rate is {sample_rate}; allowed: {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
         if sample_format not in _BYTES:
             raise InvalidAudio(f"sample_format is {sample_format!r}; allowed: {', '.join(_BYTES)}")
         if not 1 <= channels <= 64:

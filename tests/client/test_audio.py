@@ -107,3 +107,12 @@ def test_bad_files_are_named(tmp_path):
     damaged.write_bytes(bytes(255 - byte if n > 200 else byte for n, byte in enumerate(whole.read_bytes())))
     with pytest.raises(InvalidAudio, match=r"damaged.flac"):
         load_audio(damaged)
+
+
+def test_a_rate_that_would_make_gigabytes_of_a_small_file_is_refused(tmp_path):
+    path = tmp_path / "slow.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((8, 2, 10, 0, "NONE", ""))
+        file.writeframes(bytes(64_000))
+    with pytest.raises(InvalidAudio, match=r"slow.wav: the sample rate is 10 Hz; allowed: 1000 to 768000"):
+        load_audio(path)

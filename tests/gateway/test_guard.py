@@ -52,6 +52,14 @@ def test_metrics_count_routes_and_not_paths(http, clips):
     assert 'amira_gateway_audio_seconds_total{kind="batch",model="default"}' in text
 
 
+def test_callers_cannot_make_up_metrics_or_lines_of_the_log(http, caplog):
+    caplog.set_level("INFO", "amira_gateway")
+    assert http.request("MADEUP", "/health").status_code == 405
+    assert http.get("/x%0Aforged line").status_code == 404
+    assert "MADEUP" not in http.get("/metrics").text
+    assert "GET /x%0Aforged%20line 404" in caplog.text
+
+
 def test_api_keys(server, clips):
     with (
         running_gateway(server.grpc_endpoint, gateway_api_keys="one, two") as gateway,

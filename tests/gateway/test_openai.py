@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
 from tests.conftest import CLIPS
+from tests.gateway.conftest import running_gateway
 from tests.gateway.test_decode import wav
 
 
@@ -72,6 +74,21 @@ def test_streaming(client, clips):
     assert [event.type for event in events] == ["transcript.text.delta"] * (len(events) - 1) + ["transcript.text.done"]
     assert len(events) > 2
     assert "".join(event.delta for event in events[:-1]) == events[-1].text
+
+
+def test_a_streamed_recording_is_decoded_no_further_than_it_may_be_long_and_counts_as_a_stream(server, clips):
+    recording = ("talk.wav", wav(np.tile(clips[0].audio, 3)))
+    settings = {"gateway_max_audio_secs": 8.0, "gateway_max_streams": 1}
+    with (
+        running_gateway(server.grpc_endpoint, **settings) as gateway,
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client,
+    ):
+        events = client.audio.transcriptions.create(file=recording, model="default", stream=True)
+        assert next(iter(events)).type == "transcript.text.delta"
+        with pytest.raises(openai.InternalServerError, match="1 streams are being served, which is the limit"):
+            client.audio.transcriptions.create(file=recording, model="default", stream=True)
+        with pytest.raises(openai.APIError, match=r"talk.wav is longer than 8 s, the longest recording allowed"):
+            list(events)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ async def test_an_empty_stream(url):
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
+        ("[" * 100_000, "text message is '[[[[["),
         (b"\x7f", "control byte is 0x7f; allowed: 0x00 ends the stream, 0x01 keeps it alive"),
         ("hello", "text message is 'hello'; allowed: "),
         ('{"type": "dance"}', "text message is 'dance'; allowed: "),

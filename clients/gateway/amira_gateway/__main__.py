@@ -43,6 +43,8 @@ def main() -> None:
         level=settings.log_level.upper().replace("VERBOSE", "DEBUG"), format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("uvicorn").setLevel(logging.INFO)
+    # It writes a WebSocket's query, which may hold phrases; ours is the access log.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "WebSocket" not in str(record.msg))
     gateway_server(app, settings).run()
 
 

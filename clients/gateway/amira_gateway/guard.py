@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 from limits import parse
 from limits.aio.storage import MemoryStorage
@@ -27,6 +28,7 @@ SUBPROTOCOL = "amira"
 _KEY_SUBPROTOCOL = "amira-key."
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _GUARDED = ("/v1/", "/v2/")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class RequestIds:
@@ -60,13 +62,14 @@ class RequestIds:
             self._record(scope, request_id, status, time.perf_counter() - began)
 
     def _record(self, scope: Scope, request_id: str, status: int, secs: float) -> None:
-        # The route's pattern, never the path: paths are the caller's, and would make metrics without end.
-        route = getattr(scope.get("route"), "path", "other")
+        # The route's pattern, never the path, and known methods only: what callers make up would make metrics without
+        # end. In the log the path is as it was sent, escaped: it may hold line breaks.
+        route = getattr(scope.get("route"), "path", "") or "other"
         method = scope.get("method", "WS")
-        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.requests.labels(method if method in _METHODS | {"WS"} else "other", route, str(status)).inc()
         if scope["type"] == "http":
             self._metrics.request_secs.labels(route).observe(secs)
-        log.info("%s %s %s %.0f ms request_id=%s", method, scope["path"], status, secs * 1e3, request_id)
+        log.info("%s %s %s %.0f ms request_id=%s", method, quote(scope["path"]), status, secs * 1e3, request_id)
 
 
 class Guard:

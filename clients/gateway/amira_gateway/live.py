@@ -23,7 +23,7 @@ from amira_gateway.gateway import Gateway, gateway_of
 from amira_gateway.guard import SUBPROTOCOL
 from amira_gateway.options import StreamOptions
 from amira_gateway.recognisers import Recogniser
-from amira_gateway.refusals import Refusal, invalid_fields, plain, refusal_of
+from amira_gateway.refusals import Refusal, invalid_fields, refusal_of
 from amira_gateway.transcripts import StreamBody
 
 router = APIRouter()
@@ -54,8 +54,7 @@ async def decode_stream(socket: WebSocket, model: str) -> None:
     except ValidationError as error:
         await socket.send_denial_response(invalid_fields([dict(item) for item in error.errors()]).response())
     except (AmiraError, Refusal) as error:
-        refusal = refusal_of(error) if isinstance(error, AmiraError) else plain(error)
-        await socket.send_denial_response(refusal.response())
+        await socket.send_denial_response(refusal_of(error).response())
 
 
 class _Session:
@@ -178,7 +177,7 @@ def _byte_control(value: int) -> str:
 def _text_control(text: str) -> str:
     try:
         kind = json.loads(text)["type"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         kind = text
     if kind not in ("end", "keepalive", "finalize"):
         allowed = '{"type": "end"}, {"type": "keepalive"}, {"type": "finalize"}'

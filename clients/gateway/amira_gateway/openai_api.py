@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -24,12 +24,11 @@ from amira_gateway.options import Options
 from amira_gateway.recognisers import Recogniser
 from amira_gateway.refusals import Refusal, refusal_of
 from amira_gateway.transcripts import seconds
-from amira_gateway.uploads import file_audio
+from amira_gateway.uploads import decoded_pieces, file_audio, name_of
 
 router = APIRouter(tags=["openai"])
 
 _UNDETERMINED = "und"  # ISO 639 for a language that is not known: the recognisers do not say theirs
-_PIECE_SAMPLES = 16_000
 
 
 class TranscriptionForm(Options):
@@ -180,8 +179,7 @@ async def _streamed(gateway: Gateway, recogniser: Recogniser, form: Transcriptio
     """Answer with events: the words as they become certain, then the whole text."""
     if recogniser.streaming is None:
         raise Refusal(404, "model_not_found", f"model {recogniser.name!r} takes recordings only", param="model")
-    audio = await file_audio(form.file, gateway.settings.gateway_max_audio_secs)
-    events = _events(gateway, recogniser, audio, form)
+    events = _events(gateway, recogniser, form)
     first = await anext(events)  # what is refused at once is refused with its status
 
     async def data() -> AsyncIterator[dict[str, str]]:
@@ -190,7 +188,7 @@ async def _streamed(gateway: Gateway, recogniser: Recogniser, form: Transcriptio
             try:
                 async for event in events:
                     yield {"data": json.dumps(event, ensure_ascii=False)}
-            except AmiraError as error:
+            except (AmiraError, Refusal) as error:
                 body = {"type": "error", **refusal_of(error).body.model_dump(exclude_none=True)}
                 yield {"data": json.dumps(body, ensure_ascii=False)}
 
@@ -198,14 +196,19 @@ async def _streamed(gateway: Gateway, recogniser: Recogniser, form: Transcriptio
 
 
 async def _events(
-    gateway: Gateway, recogniser: Recogniser, audio: Float32, form: TranscriptionForm
+    gateway: Gateway, recogniser: Recogniser, form: TranscriptionForm
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield OpenAI's events: new words that will not change, and the whole text at the end."""
-    said = 0
-    pieces = (audio[start : start + _PIECE_SAMPLES] for start in range(0, len(audio), _PIECE_SAMPLES))
-    client = gateway.recognisers.client(recogniser)
-    stream = client.stream(pieces, options=form.decoding())
+    said = samples = 0
+
+    def pieces() -> Iterator[Float32]:
+        nonlocal samples
+        for piece in decoded_pieces(form.file.file, name_of(form.file), gateway.settings.gateway_max_audio_secs):
+            samples += len(piece)
+            yield piece
+
     with gateway.admission.stream(recogniser.name):
+        stream = gateway.recognisers.client(recogniser).stream(pieces(), options=form.decoding())
         async with aclosing(stream) as heard:
             async for event in heard:
                 certain = len(event.words) if isinstance(event, Final) else event.stable_words
@@ -215,5 +218,5 @@ async def _events(
                 said = max(said, certain)
                 if isinstance(event, Final):
                     gateway.metrics.audio_secs.labels(recogniser.name, "stream").inc(event.audio_secs)
-                    usage = DurationUsage(seconds=seconds(len(audio) / MODEL_SAMPLE_RATE)).model_dump()
+                    usage = DurationUsage(seconds=seconds(samples / MODEL_SAMPLE_RATE)).model_dump()
                     yield {"type": "transcript.text.done", "text": event.text, "usage": usage}

@@ -8,6 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from amira_asr import DecodingOptions
+from amira_asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+
+SampleRate = Annotated[int, Field(ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)]
 
 
 class Options(BaseModel):
@@ -42,15 +45,13 @@ class Options(BaseModel):
 class BatchOptions(Options):
     """Query of `POST /v2/decode/batch/{model}`."""
 
-    sample_rate: Annotated[int, Field(ge=1000, le=768_000, description="of raw samples, Hz; a file says it itself")] = (
-        16000
-    )
+    sample_rate: Annotated[SampleRate, Field(description="of raw samples, Hz; a file says it itself")] = 16000
 
 
 class StreamOptions(Options):
     """Query of `WS /v2/decode/stream/{model}`."""
 
-    sample_rate: Annotated[int, Field(ge=1000, le=768_000, description="of the samples, Hz")] = 16000
+    sample_rate: Annotated[SampleRate, Field(description="of the samples, Hz")] = 16000
     words: Annotated[bool, Field(description="whether messages carry words with times")] = False
     vad_gate: Annotated[bool | None, Field(description="whether what is no speech is silenced")] = None
 

@@ -76,8 +76,10 @@ class Refusal(HTTPException):
         return JSONResponse(self.body.model_dump(exclude_none=True), self.status_code, dict(self.headers or {}))
 
 
-def refusal_of(error: AmiraError) -> Refusal:
-    """Return what to answer when the client library raises."""
+def refusal_of(error: AmiraError | HTTPException) -> Refusal:
+    """Return what to answer when the client library or the framework raises."""
+    if isinstance(error, HTTPException):
+        return _plain(error)
     status, code = 502, "server_error"
     retry_after: float | None = None
     if isinstance(error, InvalidAudio):
@@ -108,7 +110,7 @@ def invalid_fields(problems: list[dict[str, object]]) -> Refusal:
     return Refusal(422, "invalid_field", "; ".join(text for _, text in shown), param=shown[0][0] if shown else None)
 
 
-def plain(error: HTTPException) -> Refusal:
+def _plain(error: HTTPException) -> Refusal:
     """Return a framework's own error, such as 404 for an unknown path, in our form."""
     if isinstance(error, Refusal):
         return error
@@ -120,11 +122,8 @@ def plain(error: HTTPException) -> Refusal:
 
 async def answer_refusal(_request: HTTPConnection, error: Exception) -> JSONResponse:
     """Exception handler for FastAPI."""
-    if isinstance(error, AmiraError):
-        return refusal_of(error).response()
-    if isinstance(error, HTTPException):
-        return plain(error).response()
-    raise error
+    assert isinstance(error, (AmiraError, HTTPException))  # noqa: S101  it is registered for nothing else
+    return refusal_of(error).response()
 
 
 def _type(status: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -56,7 +57,8 @@ async def uploaded_audio(request: Request, sample_rate: int, max_secs: float) ->
     if not body:
         raise Refusal(400, "no_audio", "the body is empty; it must be raw 16-bit samples, or an audio file")
     if is_raw(content_type, body[:12]):
-        return raw_audio(body, sample_rate, max_secs)
+        # In a thread, as decoding: streams must not wait for what takes a second.
+        return await asyncio.to_thread(raw_audio, body, sample_rate, max_secs)
     return await decoded_audio(io.BytesIO(body), "the body", max_secs)
 
 
@@ -70,27 +72,32 @@ def form_file(form: FormData) -> UploadFile:
 
 async def file_audio(file: UploadFile, max_secs: float) -> Float32:
     """Decode an uploaded file to [samples] float32. Raises as `uploaded_audio`."""
-    return await decoded_audio(file.file, file.filename or "the file", max_secs)
+    return await decoded_audio(file.file, name_of(file), max_secs)
+
+
+def name_of(file: UploadFile) -> str:
+    """Return what to call a file in messages."""
+    return file.filename or "the file"
 
 
 async def decoded_audio(file: BinaryIO, name: str, max_secs: float) -> Float32:
     """Decode an open file to [samples] float32, in a thread, no further than `max_secs`. Raises as `uploaded_audio`."""
+    return await asyncio.to_thread(lambda: np.concatenate(list(decoded_pieces(file, name, max_secs))))
 
-    def decode() -> Float32:
-        parts, samples = [], 0
-        try:
-            for part in decode_stream(file):
-                parts.append(part)
-                samples += len(part)
-                if samples > max_secs * MODEL_SAMPLE_RATE:
-                    raise _too_long(name, max_secs)
-        except InvalidAudio as error:  # it names an open file by what Python calls it
-            raise InvalidAudio(f"{name}: {str(error).partition(': ')[2]}") from error
-        if not samples:
-            raise InvalidAudio(f"{name}: the file holds no audio samples")
-        return np.concatenate(parts)
 
-    return await asyncio.to_thread(decode)
+def decoded_pieces(file: BinaryIO, name: str, max_secs: float) -> Iterator[Float32]:
+    """Decode an open file to [samples] float32 piece by piece, in constant memory. Raises as `uploaded_audio`."""
+    samples = 0
+    try:
+        for piece in decode_stream(file):
+            samples += len(piece)
+            if samples > max_secs * MODEL_SAMPLE_RATE:
+                raise _too_long(name, max_secs)
+            yield piece
+    except InvalidAudio as error:  # it names an open file by what Python calls it
+        raise InvalidAudio(f"{name}: {str(error).partition(': ')[2]}") from error
+    if not samples:
+        raise InvalidAudio(f"{name}: the file holds no audio samples")
 
 
 def raw_audio(data: bytes, sample_rate: int, max_secs: float) -> Float32:
