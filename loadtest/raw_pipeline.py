@@ -17,7 +17,7 @@ from log_mel.streaming import StreamingLogMel, StreamState, WindowGeometry
 from onnx_sequence.caches import Array, CacheSlots, parse_states
 from onnx_sequence.session import OnnxSession
 from rnnt_decoder.decoder import Chunk, Decoder
-from rnnt_decoder.local_joint import LocalJoint
+from rnnt_decoder.local_joint import local_joint
 from rnnt_decoder.options import Parameters
 from rnnt_decoder.stream import Stream
 
@@ -43,7 +43,8 @@ class RawPipeline:
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
         self._encoder = _session(model_repo / "encoder", threads)
-        self.joint = LocalJoint(model_repo / decoder.text("decoder_joint_model") / "1" / "model.onnx")
+        names = (decoder.text("decoder_joint_model"), decoder.optional_text("decoder_greedy_model"))
+        self.joint = local_joint(*(model_repo / name / "1" / "model.onnx" for name in names if name is not None))
         self.decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
 
     def open(self, parameters: Parameters | None = None) -> State:

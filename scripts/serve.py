@@ -57,6 +57,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         joint=settings.joint,
         execution=settings.execution,
         precision=settings.precision,
+        greedy_graph=not settings.profile,
         max_beam_size=settings.max_beam_size,
         language_model=settings.language_model,
         source_language_model=settings.source_language_model,

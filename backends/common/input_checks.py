@@ -18,6 +18,7 @@ from common.parameters import ModelConfig
 
 _LENGTH = "_LENGTH"
 _LABEL = "TARGET"
+_SYMBOLS = "MAX_SYMBOLS"
 # What a front end may add to the longest utterance, seconds.
 _PADDING_SECS = 2.0
 
@@ -31,16 +32,18 @@ class InputChecks:
         min_frames: least size of it.
         max_frames: most; None for no limit.
         labels: number of labels, the blank included; None where there are none.
+        max_symbols: largest limit of labels on a frame; None where it is no input.
     """
 
     axes: Mapping[str, int]
     min_frames: int = 0
     max_frames: int | None = None
     labels: int | None = None
+    max_symbols: int | None = None
 
     @staticmethod
     def configured(config: ModelConfig) -> InputChecks:
-        """Read the parameters `min_frames`, `max_frames` or `max_audio_secs` and `frame_secs`, and `labels`.
+        """Read `min_frames`, `max_frames` or `max_audio_secs` and `frame_secs`, `labels`, and `max_symbols`.
 
         All may be missing, as in repositories that were exported before there were limits. Raises ValueError.
         """
@@ -60,6 +63,7 @@ class InputChecks:
             min_frames=config.integer("min_frames") if config.optional_text("min_frames") else 0,
             max_frames=max_frames,
             labels=config.integer("labels", 1) if config.optional_text("labels") else None,
+            max_symbols=config.optional_integer("max_symbols", 1),
         )
 
     def check(self, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -73,9 +77,11 @@ class InputChecks:
                 _check_range(name + _LENGTH, inputs[name + _LENGTH], frames)
         if self.labels is not None and _LABEL in inputs:
             _check_range(_LABEL, inputs[_LABEL], self.labels - 1)
+        if self.max_symbols is not None and _SYMBOLS in inputs:
+            _check_range(_SYMBOLS, inputs[_SYMBOLS], self.max_symbols, least=1)
 
 
-def _check_range(name: str, values: npt.NDArray[Any], most: int) -> None:
-    wrong = values[(values < 0) | (values > most)]
+def _check_range(name: str, values: npt.NDArray[Any], most: int, least: int = 0) -> None:
+    wrong = values[(values < least) | (values > most)]
     if wrong.size:
-        raise ValueError(f"{name} is {np.ravel(wrong)[0]}; allowed: 0 to {most}")
+        raise ValueError(f"{name} is {np.ravel(wrong)[0]}; allowed: {least} to {most}")

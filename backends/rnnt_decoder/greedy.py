@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from common.parameters import ModelConfig
+from rnnt_decoder.chunk_greedy import ChunkSearch, is_plain
 from rnnt_decoder.confidence import confidence
 from rnnt_decoder.endpoints import LENGTH, NO_ENDPOINTS
 from rnnt_decoder.hypothesis import Hypothesis
-from rnnt_decoder.joint import Float32, Int32, Joint, JointOutput
+from rnnt_decoder.joint import Float32, Int32, Int64, Joint, JointOutput
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.vocabulary import Vocabulary
 
-Int64 = npt.NDArray[np.int64]
 # Among many streams, a further call now and then costs less than frames that few of them look at.
 _MANY_ROWS, _NARROW = 8, 4
 # Label, its log probability, the confidence in it, and how many frames it lasts (TDT).
@@ -64,6 +64,15 @@ class GreedySearch:
             streams: one per row; their `search` is a Hypothesis.
             joint: evaluates prediction network and joint.
         """
+        plain = np.array([is_plain(stream) for stream in streams])
+        plain &= joint.can_search(int(plain.sum()))
+        chunks = ChunkSearch(self.blank_id, self.max_symbols_per_step, self.window_frames)
+        for rows, search in ((np.flatnonzero(plain), chunks), (np.flatnonzero(~plain), self._loop)):
+            if rows.size:
+                search(encoded[rows], lengths[rows], [streams[row] for row in rows], joint)
+
+    def _loop(self, encoded: Float32, lengths: Int64, streams: Sequence[Stream], joint: Joint) -> None:
+        """Ask the joint once for each label, and apply here what the streams want between labels."""
         rows = [_Row(stream) for stream in streams]
         frame = np.array([stream.skip for stream in streams], np.int64)
         stop = np.array([row.stop(length) for row, length in zip(rows, lengths.tolist(), strict=True)], np.int64)

@@ -1,83 +1,77 @@
-"""Calls the `decoder_joint` model inside the server (BLS). Legal only within `execute`."""
+"""Calls the models `decoder_joint` and `decoder_greedy` inside the server (BLS). Legal only within `execute`."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from common.triton_adapter import tensors
-from rnnt_decoder.joint import Float32, Int32, JointDistributions, JointOutput, RecordCall
+from rnnt_decoder.joint import RecordCall
+from rnnt_decoder.joint_graphs import Arrays, JointGraphs
 
-_STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
 
-
-class JointModel:
-    """A `joint.Joint` that asks another model of the same server.
+@dataclass
+class Caller:
+    """What all calls share.
 
     Attributes:
+        record: told of the rows of each call, and its seconds.
         trace: Triton's trace of a request that the calls are made for; None to leave them out of all traces.
     """
 
-    def __init__(
-        self,
-        model_name: str,
-        *,
-        max_batch_size: int,
-        durations: bool,
-        record: RecordCall | None = None,
-    ) -> None:
-        """Prepare.
+    record: RecordCall | None = None
+    trace: Any = None
 
-        Args:
-            model_name: to ask.
-            max_batch_size: rows it takes.
-            durations: whether it predicts durations (TDT).
-            record: told of the rows of each call, and its seconds.
-        """
-        self._model_name, self._max_batch_size, self._record = model_name, max_batch_size, record
-        self.trace: Any = None
-        self._extra = ["DURATION"] if durations else []
 
-    def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """Ask for all rows at once, as far as the model takes them. Raises RuntimeError with the model's error."""
-        names = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE", *_STATE]
-        output = self._ask(names, encoded, targets, state_h, state_c)
-        labels, log_probs, confidences, next_h, next_c = (output[name] for name in names)
-        return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
+@dataclass(frozen=True)
+class ModelCall:
+    """Runs a graph that is another model of the same server.
 
-    def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
-        """Ask for all rows at once, as far as the model takes them. Raises RuntimeError with the model's error."""
-        output = self._ask(["LOG_PROBS", *_STATE], encoded, targets, state_h, state_c)
-        next_h, next_c = (output[name] for name in _STATE)
-        return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
+    Attributes:
+        caller: shared by all.
+        model_name: to ask.
+        max_batch_size: rows it takes; more are asked for in parts.
+    """
 
-    def _ask(
-        self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
-    ) -> dict[str, npt.NDArray[Any]]:
-        names = [*names, *self._extra]
-        inputs = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
-        size = self._max_batch_size
-        if len(targets) <= size:
+    caller: Caller
+    model_name: str
+    max_batch_size: int
+
+    def __call__(self, names: list[str], inputs: Arrays) -> Arrays:
+        """Ask for all rows. Raises RuntimeError with the model's error."""
+        rows, size = len(inputs["TARGET"]), self.max_batch_size
+        if rows <= size:
             return self._request(names, inputs)
         parts = [
             self._request(names, {name: array[first : first + size] for name, array in inputs.items()})
-            for first in range(0, len(targets), size)
+            for first in range(0, rows, size)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
-    def _request(self, names: list[str], inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def _request(self, names: list[str], inputs: Arrays) -> Arrays:
         began = time.perf_counter()
-        trace = {} if self.trace is None else {"trace": self.trace}
+        trace = {} if self.caller.trace is None else {"trace": self.caller.trace}
         request = pb_utils.InferenceRequest(
-            model_name=self._model_name, requested_output_names=names, inputs=tensors(inputs), **trace
+            model_name=self.model_name, requested_output_names=names, inputs=tensors(inputs), **trace
         )
         response = request.exec()
-        if self._record is not None:
-            self._record(len(inputs["TARGET"]), time.perf_counter() - began)
+        if self.caller.record is not None:
+            self.caller.record(len(inputs["TARGET"]), time.perf_counter() - began)
         if response.has_error():
-            raise RuntimeError(f"{self._model_name}: {response.error().message()}")
+            raise RuntimeError(f"{self.model_name}: {response.error().message()}")
         return {name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy()) for name in names}
+
+
+def joint_models(
+    caller: Caller, joint: str, greedy: str | None, *, max_batch_size: int, durations: bool
+) -> JointGraphs:
+    """Return a `joint.Joint` of models; `greedy` is None where the server has no such model."""
+    return JointGraphs(
+        ModelCall(caller, joint, max_batch_size),
+        ModelCall(caller, greedy, max_batch_size) if greedy is not None else None,
+        durations=durations,
+    )

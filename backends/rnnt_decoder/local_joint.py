@@ -1,57 +1,69 @@
-"""The `decoder_joint` graph inside the decoder's own process, where it runs on the same processor anyway."""
+"""The graphs of the joint inside the decoder's own process, where they run on the same processor anyway."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnx_sequence.session import Array, OnnxSession
-from rnnt_decoder.joint import Float32, Int32, JointDistributions, JointOutput, RecordCall
+from onnx_sequence.session import OnnxSession
+from rnnt_decoder.joint import RecordCall
+from rnnt_decoder.joint_graphs import Arrays, JointGraphs
 
-_BEST = ["LABEL", "LABEL_LOG_PROB", "LABEL_CONFIDENCE"]
-_STATE = ["STATE_H_NEXT", "STATE_C_NEXT"]
+# Up to here one call for all labels costs less processor time than one for each, which leaves out rows that are done.
+_FEW_ROWS = 8
 
 
-class LocalJoint:
-    """A `joint.Joint` that runs the graph itself: no copies to another process, one thread."""
+@dataclass(frozen=True)
+class LocalCall:
+    """Runs a graph itself: no copies to another process, one thread.
 
-    def __init__(self, graph: Path, record: RecordCall | None = None) -> None:
-        """Load `decoder_joint`'s graph.
+    Attributes:
+        graph: its ONNX file, in the version folder of its model.
+        record: told of the rows of each call, and its seconds.
+    """
 
-        Args:
-            graph: its ONNX file.
-            record: told of the rows of each call, and its seconds.
+    graph: Path
+    record: RecordCall | None = None
+    session: OnnxSession = field(init=False)
 
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        if not graph.is_file():
-            raise FileNotFoundError(f"decoder_joint's graph {graph} does not exist")
-        self._record = record
-        self._session = OnnxSession(graph, intra_op_threads=1, allow_spinning=False)
-        self._extra = [name for name in self._session.output_names if name == "DURATION"]
+    def __post_init__(self) -> None:
+        """Load the graph. Raises FileNotFoundError when there is none."""
+        if not self.graph.is_file():
+            raise FileNotFoundError(f"{self._model}'s graph {self.graph} does not exist")
+        object.__setattr__(self, "session", OnnxSession(self.graph, intra_op_threads=1, allow_spinning=False))
 
-    def best(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointOutput:
-        """As `joint.Joint.best`. Raises RuntimeError when ONNX Runtime fails."""
-        output = self._run(_BEST, encoded, targets, state_h, state_c)
-        labels, log_probs, confidences, next_h, next_c = (output[name] for name in [*_BEST, *_STATE])
-        return JointOutput(labels, log_probs, confidences, output.get("DURATION"), next_h, next_c)
-
-    def distributions(self, encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32) -> JointDistributions:
-        """As `joint.Joint.distributions`. Raises RuntimeError when ONNX Runtime fails."""
-        output = self._run(["LOG_PROBS"], encoded, targets, state_h, state_c)
-        next_h, next_c = (output[name] for name in _STATE)
-        return JointDistributions(output["LOG_PROBS"], output.get("DURATION"), next_h, next_c)
-
-    def _run(
-        self, names: list[str], encoded: Float32, targets: Int32, state_h: Float32, state_c: Float32
-    ) -> dict[str, Array]:
-        inputs: dict[str, Array] = {"ENCODED": encoded, "TARGET": targets, "STATE_H": state_h, "STATE_C": state_c}
+    def __call__(self, names: list[str], inputs: Arrays) -> Arrays:
+        """Run it. Raises RuntimeError when ONNX Runtime fails."""
         began = time.perf_counter()
         try:
-            return self._session.run(inputs, [*names, *_STATE, *self._extra])
+            return self.session.run(inputs, names)
         except Exception as error:  # ONNX Runtime raises its own types
-            raise RuntimeError(f"decoder_joint: {error}") from error
+            raise RuntimeError(f"{self._model}: {error}") from error
         finally:
-            if self._record is not None:
-                self._record(len(targets), time.perf_counter() - began)
+            if self.record is not None:
+                self.record(len(inputs["TARGET"]), time.perf_counter() - began)
+
+    @property
+    def _model(self) -> str:
+        return self.graph.parents[1].name
+
+
+def local_joint(joint: Path, greedy: Path | None = None, record: RecordCall | None = None) -> JointGraphs:
+    """Return a `joint.Joint` of graphs.
+
+    Args:
+        joint: ONNX file of `decoder_joint`.
+        greedy: of `decoder_greedy`; None to do without.
+        record: told of the rows of each call, and its seconds.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    run = LocalCall(joint, record)
+    return JointGraphs(
+        run,
+        LocalCall(greedy, record) if greedy is not None else None,
+        durations="DURATION" in run.session.output_names,
+        most_searched=_FEW_ROWS,
+    )

@@ -23,9 +23,9 @@ from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import AnsweredUtterances
 from rnnt_decoder.decoder import Chunk, Decoder
 from rnnt_decoder.decoding_telemetry import DecodingTelemetry, StreamLatency, settled_labels
-from rnnt_decoder.joint import RecordCall
-from rnnt_decoder.joint_client import JointModel
-from rnnt_decoder.local_joint import LocalJoint
+from rnnt_decoder.joint_client import Caller, joint_models
+from rnnt_decoder.joint_graphs import JointGraphs
+from rnnt_decoder.local_joint import local_joint
 from rnnt_decoder.stream import Stream
 
 
@@ -41,7 +41,8 @@ class TritonPythonModel:
         metrics = self._telemetry.metrics
         self._decoding = DecodingTelemetry(metrics)
         repository = Path(args["model_repository"]).parent
-        self._joint = _joint(config, repository, self._decoding.asked_joint, durations=self._decoder.has_durations)
+        self._caller = Caller(self._decoding.asked_joint)
+        self._joint = _joint(config, repository, self._caller, durations=self._decoder.has_durations)
         if config.is_sequence_model:
             self._latency = StreamLatency(metrics)
             self._sequences = SequenceTable(
@@ -108,8 +109,7 @@ class TritonPythonModel:
         failure: Exception | None = None
         streams, ends = [chunk.stream for chunk in chunks.values()], [chunk.end for chunk in chunks.values()]
         before = settled_labels(streams, [False] * len(streams))
-        if isinstance(self._joint, JointModel):
-            self._joint.trace = traced([work[index][0] for index in chunks])
+        self._caller.trace = traced([work[index][0] for index in chunks])
         try:
             self._decoder.decode(list(chunks.values()), self._joint)
         except Exception as error:  # above all of the joint: nobody's chunk could be decoded
@@ -131,14 +131,13 @@ class TritonPythonModel:
         return Chunk(stream, inputs["ENCODED"][0][: int(inputs["ENCODED_LENGTH"][0, 0])], finalize, end)
 
 
-def _joint(config: ModelConfig, repository: Path, record: RecordCall, *, durations: bool) -> JointModel | LocalJoint:
-    """Return what evaluates `decoder_joint`: its graph in this process, or the model of the server."""
-    model = config.text("decoder_joint_model")
+def _joint(config: ModelConfig, repository: Path, caller: Caller, *, durations: bool) -> JointGraphs:
+    """Return what evaluates the joint: its graphs in this process, or the models of the server. Raises ValueError."""
+    model, greedy = config.text("decoder_joint_model"), config.optional_text("decoder_greedy_model")
     if config.text("joint", ("local", "model")) == "local":
-        return LocalJoint(repository / model / "1" / "model.onnx", record)
-    return JointModel(
-        model,
-        max_batch_size=config.integer("joint_max_batch_size", 1),
-        durations=durations,
-        record=record,
-    )
+        graph = None if greedy is None else repository / greedy / "1" / "model.onnx"
+        return local_joint(repository / model / "1" / "model.onnx", graph, caller.record)
+    rows, most = config.raw["max_batch_size"], config.integer("joint_max_batch_size", 1)
+    if greedy is not None and rows > most:
+        raise ValueError(f"joint_max_batch_size is {most}; allowed: max_batch_size ({rows}) or more")
+    return joint_models(caller, model, greedy, max_batch_size=most, durations=durations)

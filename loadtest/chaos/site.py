@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECS = 0.1
 _RESTART_SECS = 60.0
 _START_ATTEMPTS = 3
-_MODELS = ("preprocessor", "encoder", "decoder", "decoder_joint")
+_MODELS = ("preprocessor", "encoder", "decoder", "decoder_joint", "decoder_greedy")
 
 
 @dataclass(frozen=True)

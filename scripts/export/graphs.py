@@ -1,4 +1,4 @@
-"""The three ONNX files: example inputs, names and dimensions as docs/architecture.md has them."""
+"""The ONNX files: example inputs, names and dimensions as docs/architecture.md has them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nemo.collections.asr.models import ASRModel
 from scripts.export.batch_encoder import BatchEncoder
 from scripts.export.decoder_joint import DecoderJoint
 from scripts.export.description import ModelDescription
+from scripts.export.greedy_graph import save_greedy_graph
 from scripts.export.layout import Layout
 from scripts.export.onnx_graph import GraphInput, export_graph
 from scripts.export.streaming_encoder import StreamingEncoder
@@ -18,10 +19,12 @@ _EXAMPLE_BATCH = 3  # not 1: the tracer would take a size of 1 for a constant
 
 
 def export_graphs(model: ASRModel, description: ModelDescription, layout: Layout) -> None:
-    """Write the streaming encoder, the whole-utterance encoder and decoder_joint."""
+    """Write the streaming encoder, the whole-utterance encoder, decoder_joint and decoder_greedy."""
     _export_encoder(model, description, layout.encoder)
     _export_encoder_batch(model, description, layout.encoder_batch)
     _export_decoder_joint(model, description, layout.decoder_joint)
+    if not description.transducer.durations:
+        save_greedy_graph(layout.decoder_joint, layout.decoder_greedy)
 
 
 def _lengths(*values: int) -> torch.Tensor:

@@ -41,6 +41,11 @@ class Layout:
         return self.root / "decoder_joint" / "1" / "model.onnx"
 
     @property
+    def decoder_greedy(self) -> Path:
+        """Graph of the greedy search around them."""
+        return self.root / "decoder_greedy" / "1" / "model.onnx"
+
+    @property
     def mels(self) -> list[Path]:
         """Filterbank and window, one copy for each preprocessor."""
         return [self.root / name / "1" / "mel.npz" for name in ("preprocessor", "preprocessor_batch")]

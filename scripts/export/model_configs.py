@@ -44,6 +44,9 @@ _TRANSCRIPT = (
     ("AUDIO_PROCESSED", FP32, [1]),
 )
 
+# What AMIRA_MAX_SYMBOLS_PER_STEP allows; so long may the search of a frame take.
+MOST_SYMBOLS = 100
+
 # A voice activity gate holds chunks back until so much has been heard after them (backends/log_mel/vad_gate.py).
 MOST_HELD_BACK_SAMPLES = 5632
 
@@ -67,6 +70,7 @@ class ModelConfigs:
             self.decoder_batch(),
             self.asr_batch(),
             self.decoder_joint(),
+            *([] if self.description.transducer.durations else [self.decoder_greedy()]),
             self.vad(),
         ]
 
@@ -163,6 +167,29 @@ class ModelConfigs:
             config.output.append(tensor_output("DURATION", INT32, [-1]))
         limits = {"max_frames": self._longest_run(), "labels": shape.vocabulary_size + 1}
         _add_parameters(config, {**self._onnx_parameters(), **limits})
+        return config
+
+    def decoder_greedy(self) -> pb.ModelConfig:
+        """Greedy search over a run of frames around decoder_joint's graph, for streams that ask for nothing else."""
+        joint = self.decoder_joint()
+        config = _model("decoder_greedy", "onnx_sequence", self.options.joint_max_batch_size)
+        config.dynamic_batching.CopyFrom(joint.dynamic_batching)
+        encoded, *carried = joint.input
+        config.input.append(encoded)
+        config.input.extend([tensor_input("ENCODED_LENGTH", INT64, [1]), tensor_input("MAX_SYMBOLS", INT32, [1])])
+        config.input.extend(carried)
+        config.output.extend(
+            [
+                tensor_output("LABEL", INT32, [-1]),
+                tensor_output("FRAME", INT64, [-1]),
+                tensor_output("LABEL_LOG_PROB", FP32, [-1]),
+                tensor_output("LABEL_CONFIDENCE", FP32, [-1]),
+                *(output for output in joint.output if output.name.startswith("STATE")),
+            ]
+        )
+        for key, value in joint.parameters.items():
+            config.parameters[key].CopyFrom(value)
+        _add_parameters(config, {"min_frames": 1, "max_symbols": MOST_SYMBOLS})
         return config
 
     def vad(self) -> pb.ModelConfig:
@@ -277,6 +304,8 @@ class ModelConfigs:
                 "max_total_tokens": self.options.max_total_tokens,
             },
         )
+        if not shape.durations:
+            _add_parameters(config, {"decoder_greedy_model": "decoder_greedy"})
 
     def _ensemble(self, name: str, suffix: str, max_batch_size: int) -> pb.ModelConfig:
         config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=max_batch_size)

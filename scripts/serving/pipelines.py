@@ -8,6 +8,9 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+# Parameters of a decoder that name models.
+CALLED = ("decoder_joint_model", "decoder_greedy_model")
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -16,19 +19,19 @@ class Pipeline:
     Attributes:
         ensemble: its name.
         steps: its models, in the order of the work.
-        joint: the model that the last step calls.
+        called: the models that the last step calls.
         idle_secs: after which a silent sequence is forgotten; None where every request is a whole utterance.
     """
 
     ensemble: str
     steps: tuple[str, ...]
-    joint: str
+    called: tuple[str, ...]
     idle_secs: float | None
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Steps and joint."""
-        return (*self.steps, self.joint)
+        """Steps, and what the last one calls."""
+        return (*self.steps, *self.called)
 
 
 def read_config(repository: Path, model: str) -> pb.ModelConfig:
@@ -42,7 +45,8 @@ def read_pipeline(repository: Path, ensemble: str) -> Pipeline:
     first, last = read_config(repository, steps[0]), read_config(repository, steps[-1])
     idle = first.sequence_batching.max_sequence_idle_microseconds / 1e6
     streaming = first.HasField("sequence_batching")
-    return Pipeline(ensemble, steps, last.parameters["decoder_joint_model"].string_value, idle if streaming else None)
+    called = tuple(last.parameters[key].string_value for key in CALLED if key in last.parameters)
+    return Pipeline(ensemble, steps, called, idle if streaming else None)
 
 
 def read_pipelines(repository: Path) -> list[Pipeline]:

@@ -15,11 +15,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.serving.limits import NO_LIMITS, Limits, apply_limits
-from scripts.serving.pipelines import read_config, read_pipelines
+from scripts.serving.pipelines import CALLED, read_config, read_pipelines
 
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
-_DECODER = "rnnt_decoder"
+_DECODER, _GREEDY = "rnnt_decoder", "decoder_greedy"
 _GRAPHS = "onnx_sequence"
 # One is enough: it knows nothing of recognisers, and the preprocessors look for its graph under this name.
 _SHARED = "vad"
@@ -39,6 +39,7 @@ class RepositorySettings:
         joint: who runs `decoder_joint` for the decoder: "model" by BLS, or "local" the decoder itself.
         execution: who runs the graphs of `onnx_sequence`, and where (onnx_sequence/runner.py).
         precision: of these graphs.
+        greedy_graph: whether there may be `decoder_greedy`; not in a GPU profile.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         source_language_model: low-order model of the training text, subtracted from `language_model`.
@@ -58,6 +59,7 @@ class RepositorySettings:
     joint: str | None = None
     execution: str | None = None
     precision: str | None = None
+    greedy_graph: bool = True
     max_beam_size: int | None = None
     language_model: Path | None = None
     source_language_model: Path | None = None
@@ -66,6 +68,11 @@ class RepositorySettings:
     prefix: str = ""
     limits: Limits = NO_LIMITS
     copy_files: bool = False
+
+    @property
+    def has_greedy(self) -> bool:
+        """Whether there is `decoder_greedy`. Its loop is for ONNX Runtime on the processor, in FP32."""
+        return self.greedy_graph and self.execution in (None, "cpu") and self.precision in (None, "fp32")
 
 
 def stage_repository(source: Path, target: Path, settings: RepositorySettings) -> None:
@@ -105,7 +112,7 @@ def add_repository(source: Path, target: Path, settings: RepositorySettings) -> 
     renames[_SHARED] = _SHARED
     for model in models:
         folder = target / renames[model.name]
-        if model.name == _SHARED and folder.exists():
+        if (model.name == _SHARED and folder.exists()) or (model.name == _GREEDY and not settings.has_greedy):
             continue
         if folder.exists():
             raise FileExistsError(f"two models would be named {folder.name!r}: rename one, or its recogniser")
@@ -158,9 +165,7 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         if value is not None and key in config.parameters:
             config.parameters[key].string_value = f"{value:g}" if isinstance(value, float) else str(value)
     _choose_execution(config, settings)
-    if "decoder_joint_model" in config.parameters:
-        joint = config.parameters["decoder_joint_model"]
-        joint.string_value = renames.get(joint.string_value, joint.string_value)
+    _rename_called(config, settings, renames)
     if config.HasField("sequence_batching"):
         batching = config.sequence_batching
         if settings.stream_timeout_secs is not None:
@@ -176,6 +181,16 @@ def _choose_execution(config: pb.ModelConfig, settings: RepositorySettings) -> N
         for key, value in (("execution", settings.execution), ("precision", settings.precision)):
             if value is not None:
                 config.parameters[key].string_value = value
+
+
+def _rename_called(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:
+    """Let a decoder call the models by their new names, and `decoder_greedy` only where there is one."""
+    if not settings.has_greedy:
+        config.parameters.pop("decoder_greedy_model", None)
+    for key in CALLED:
+        if key in config.parameters:
+            called = config.parameters[key]
+            called.string_value = renames.get(called.string_value, called.string_value)
 
 
 def _stage_version(version: Path, folder: Path, settings: RepositorySettings) -> None:

@@ -222,8 +222,8 @@ class VersionSwitch:
 
 
 def _in_order_of_use(pipelines: list[Pipeline]) -> list[str]:
-    """Return what is used before what uses it: joint, steps, ensemble; each name once."""
-    names = [pipeline.joint for pipeline in pipelines]
+    """Return what is used before what uses it: what steps call, steps, ensemble; each name once."""
+    names = [name for pipeline in pipelines for name in pipeline.called]
     names += [step for pipeline in pipelines for step in pipeline.steps]
     return list(dict.fromkeys([*names, *(pipeline.ensemble for pipeline in pipelines)]))
 

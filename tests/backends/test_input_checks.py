@@ -23,6 +23,7 @@ def checks(**parameters):
                         {"name": "FEATURES", "dims": ["80", "-1"]},
                         {"name": "FEATURES_LENGTH", "dims": ["1"]},
                         {"name": "TARGET", "dims": ["1"]},
+                        {"name": "MAX_SYMBOLS", "dims": ["1"]},
                     ],
                     "parameters": {key: {"string_value": str(value)} for key, value in parameters.items()},
                 }
@@ -31,15 +32,16 @@ def checks(**parameters):
     )
 
 
-def inputs(frames=65, length=65, target=0):
+def inputs(frames=65, length=65, target=0, symbols=1):
     return {
         "FEATURES": np.zeros((1, 80, frames), np.float32),
         "FEATURES_LENGTH": np.array([[length]]),
         "TARGET": np.array([[target]]),
+        "MAX_SYMBOLS": np.array([[symbols]]),
     }
 
 
-LIMITS = {"min_frames": 65, "max_frames": 128, "labels": 129}
+LIMITS = {"min_frames": 65, "max_frames": 128, "labels": 129, "max_symbols": 100}
 
 
 @pytest.mark.parametrize("good", [{}, {"frames": 128, "length": 128}, {"length": 0}, {"target": 128}], ids=str)
@@ -57,6 +59,8 @@ def test_what_a_step_sends_is_accepted(good):
         ({"length": -(2**63)}, "FEATURES_LENGTH is -9223372036854775808; allowed: 0 to 65"),
         ({"target": 129}, "TARGET is 129; allowed: 0 to 128"),
         ({"target": -1}, "TARGET is -1; allowed: 0 to 128"),
+        ({"symbols": 0}, "MAX_SYMBOLS is 0; allowed: 1 to 100"),
+        ({"symbols": 101}, "MAX_SYMBOLS is 101; allowed: 1 to 100"),
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(bad, message):

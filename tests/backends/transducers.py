@@ -42,6 +42,9 @@ class RandomJoint:
         durations = self.durations[(joined @ self.duration_output).argmax(-1)] if len(self.durations) else None
         return JointDistributions(log_probs, durations, state_h, state_c)
 
+    def can_search(self, rows):
+        return False
+
     def best(self, *inputs):
         output = self.distributions(*inputs)
         labels = output.log_probs.argmax(-1).astype(np.int32)

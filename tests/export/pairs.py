@@ -16,7 +16,8 @@ from nemo.collections.asr.models import ASRModel
 from loadtest.raw_pipeline import read_config
 from rnnt_decoder.decoder import Decoder
 from rnnt_decoder.joint import Float32
-from rnnt_decoder.local_joint import LocalJoint
+from rnnt_decoder.joint_graphs import JointGraphs
+from rnnt_decoder.local_joint import local_joint
 from rnnt_decoder.options import Parameters
 from rnnt_decoder.stream import Stream
 from rnnt_decoder.tokens import Alternative
@@ -53,7 +54,7 @@ class Pair:
 
     model: ASRModel
     decoder: Decoder
-    joint: LocalJoint
+    joint: JointGraphs
     utterances: tuple[Float32, ...]
 
     @property
@@ -103,7 +104,7 @@ def _shipped() -> Pair:
 
 def _pair(model: ASRModel, repository: Path, utterances: Sequence[Float32]) -> Pair:
     decoder = Decoder.configured(read_config(repository / "decoder"), repository / "decoder" / "1")
-    joint = LocalJoint(repository / "decoder_joint" / "1" / "model.onnx")
+    joint = local_joint(repository / "decoder_joint" / "1" / "model.onnx")
     return Pair(model, decoder, joint, tuple(utterances))
 
 

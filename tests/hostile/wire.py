@@ -171,6 +171,13 @@ def honest_calls(sequence_id: str) -> dict[str, Call]:
             Tensor.of("STATE_H", np.zeros((1, *STATE))),
             Tensor.of("STATE_C", np.zeros((1, *STATE))),
         ),
+        "decoder_greedy": (
+            *_encoded(7),
+            Tensor.of("MAX_SYMBOLS", np.array([[10]]), "INT32"),
+            Tensor.of("TARGET", np.array([[128]]), "INT32"),
+            Tensor.of("STATE_H", np.zeros((1, *STATE))),
+            Tensor.of("STATE_C", np.zeros((1, *STATE))),
+        ),
     }
     return {
         model: Call(model, tensors, sequence_id, start=True, end=True)

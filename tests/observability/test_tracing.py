@@ -23,8 +23,8 @@ from tests.server.streams import Streams
 pytestmark = pytest.mark.server
 
 STEPS = {
-    "asr_streaming": ("preprocessor", "encoder", "decoder", "decoder_joint"),
-    "asr_batch": ("preprocessor_batch", "encoder_batch", "decoder_batch", "decoder_joint"),
+    "asr_streaming": ("preprocessor", "encoder", "decoder", "decoder_greedy"),
+    "asr_batch": ("preprocessor_batch", "encoder_batch", "decoder_batch", "decoder_greedy"),
 }
 
 
@@ -144,7 +144,7 @@ def test_the_clients_span_is_the_ancestor_of_every_step(server, collector, speec
     steps = [span for span in spans.values() if span.name == "encoder"]
     assert len(steps) == chunks
     assert len({span.trace for span in steps}) == 1
-    joint = [lineage(span, spans) for span in spans.values() if span.name == "decoder_joint"]
+    joint = [lineage(span, spans) for span in spans.values() if span.name == "decoder_greedy"]
     assert all(names[1] in ("decoder", "decoder_batch") for names in joint)
 
 

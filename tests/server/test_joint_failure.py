@@ -12,7 +12,7 @@ from scripts.serving.staging import RepositorySettings
 from tests.conftest import start_server
 from tests.server.streams import Streams, chunks_of, new_id
 
-JOINT = "decoder_joint"
+JOINT = "decoder_greedy"
 
 
 def test_a_dead_joint_fails_the_streams_in_its_call_and_no_other(tmp_path, speech):

@@ -18,7 +18,7 @@ _ALL: tuple[Play, ...] = (
     processes.preprocessor_killed,
     processes.encoder_killed,
     processes.decoder_killed,
-    processes.decoder_joint_killed,
+    processes.decoder_greedy_killed,
     processes.server_frozen,
     processes.encoder_frozen,
     lines.connection_cut,

@@ -90,9 +90,9 @@ async def decoder_killed(stage: Stage) -> Outcome:
     return await _model_killed(stage, "decoder")
 
 
-async def decoder_joint_killed(stage: Stage) -> Outcome:
+async def decoder_greedy_killed(stage: Stage) -> Outcome:
     """SIGKILL to the process of prediction network and joint."""
-    return await _model_killed(stage, "decoder_joint")
+    return await _model_killed(stage, "decoder_greedy")
 
 
 async def _model_killed(stage: Stage, model: str) -> Outcome:

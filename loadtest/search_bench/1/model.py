@@ -18,7 +18,7 @@ import triton_python_backend_utils as pb_utils
 
 from loadtest.raw_pipeline import read_config
 from loadtest.searches import Search, measure
-from rnnt_decoder.joint_client import JointModel
+from rnnt_decoder.joint_client import Caller, joint_models
 
 
 class TritonPythonModel:
@@ -27,8 +27,10 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read which joint the decoder asks."""
         config = read_config(Path(args["model_repository"]).parent / "decoder")
-        self._joint = JointModel(
+        self._joint = joint_models(
+            Caller(),
             config.text("decoder_joint_model"),
+            config.optional_text("decoder_greedy_model"),
             max_batch_size=config.integer("joint_max_batch_size", 1),
             durations=False,
         )

@@ -16,6 +16,7 @@ from scripts.export.description import (
     StreamingGeometry,
     TransducerShape,
 )
+from scripts.export.greedy_graph import save_greedy_graph
 from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
 from scripts.export.triton_config import render
@@ -115,6 +116,7 @@ def import_zipformer(
     onnx.save(streaming_encoder(encoder), layout.encoder)
     onnx.save(utterance_encoder(encoder), layout.encoder_batch)
     onnx.save(joint, layout.decoder_joint)
+    save_greedy_graph(layout.decoder_joint, layout.decoder_greedy)
     return Imported(
         description,
         (encoder_file, decoder_file, joiner_file),
