@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ _Events = AsyncGenerator[Partial | Final, None]
 
 # How long an interrupted call may take to say goodbye to the server.
 _INTERRUPT_SECS = 3.0
+_CLOSED = "this client is closed: make a new one"
 
 
 class AsrClient:
@@ -35,6 +37,9 @@ class AsrClient:
     def __init__(self, settings: Settings | None = None) -> None:
         """Prepare; nothing is sent yet. As `AsyncAsrClient`."""
         self._open: set[_Events] = set()
+        self._closed = False
+        # Between a look at `_closed` and what it decides. Garbage collection may ask again in the same thread.
+        self._closing = threading.RLock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="amira-asr", daemon=True)
         self._thread.start()
@@ -55,10 +60,17 @@ class AsrClient:
         self.close()
 
     def close(self) -> None:
-        """End the streams still open, close the connection, end the thread. May be called twice."""
-        if not self._loop.is_closed():
-            self._run(self._shut_down())
-            self._stop()
+        """End the streams still open, close the connection, end the thread. May be called twice.
+
+        Calls that other threads wait for end with `ClientClosed`.
+        """
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            shutting_down = asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
+        shutting_down.result()
+        self._stop()
 
     @property
     def endpoints(self) -> tuple[EndpointState, ...]:
@@ -111,14 +123,19 @@ class AsrClient:
         )
 
     def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine in the client's thread and wait for it."""
-        if self._loop.is_closed():
-            call.close()
-            raise ClientClosed("this client is closed: make a new one")
+        """Run a coroutine in the client's thread and wait for it. Raises ClientClosed."""
         done = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_marked(call, done), self._loop)
+        with self._closing:
+            if self._closed:
+                call.close()
+                raise ClientClosed(_CLOSED)
+            future = asyncio.run_coroutine_threadsafe(_marked(call, done), self._loop)
         try:
             return future.result()
+        except CancelledError:
+            if self._closed:
+                raise ClientClosed(_CLOSED) from None
+            raise
         except KeyboardInterrupt:
             future.cancel()
             done.wait(_INTERRUPT_SECS)
@@ -128,8 +145,9 @@ class AsrClient:
         """End a stream. Garbage collection may call this in the client's own thread, which must not wait for itself."""
         if threading.current_thread() is self._thread:
             self._loop.create_task(events.aclose())
-        elif not self._loop.is_closed():
-            self._run(events.aclose())
+        else:
+            with contextlib.suppress(ClientClosed):  # which ends streams, too
+                self._run(events.aclose())
 
     async def _shut_down(self) -> None:
         for events in list(self._open):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import itertools
 import signal
+import socket
 import threading
 import time
 
 import pytest
 
-from amira_asr import AsrClient, Final, ServerUnavailable, Settings, SettingsError
+from amira_asr import AmiraError, AsrClient, ClientClosed, Final, ServerUnavailable, Settings, SettingsError
 from tests.client.fake_triton import chunk, words
 
 
@@ -91,6 +92,52 @@ def test_closing_ends_streams_and_later_calls_say_so(endpoint, threaded_triton):
     with pytest.raises(ServerUnavailable, match="this client is closed"):
         client.models()
     events.close()
+
+
+@pytest.mark.parametrize("call", ["models", "transcribe", "stream"])
+def test_closing_ends_what_other_threads_wait_for(call):
+    calls = {
+        "models": lambda client: client.models(),
+        "transcribe": lambda client: client.transcribe(chunk(1)),
+        "stream": lambda client: list(client.stream([chunk(1)])),
+    }
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = AsrClient(Settings(triton_endpoint=f"127.0.0.1:{silent.getsockname()[1]}"))
+        errors = []
+        waiting = threading.Thread(target=lambda: errors.append(error_of(calls[call], client)), daemon=True)
+        waiting.start()
+        time.sleep(0.2)
+        client.close()
+        waiting.join(5)
+    assert [type(error) for error in errors] == [ClientClosed]
+
+
+def test_calls_that_meet_closing_do_not_wait_for_ever(endpoint):
+    def call_until_closed(client, errors):
+        while not errors:
+            if (error := error_of(AsrClient.is_ready, client)) is not None:
+                errors.append(error)
+
+    for _ in range(20):
+        client = AsrClient(Settings(triton_endpoint=endpoint))
+        found = [[] for _ in range(4)]
+        threads = [threading.Thread(target=call_until_closed, args=(client, errors), daemon=True) for errors in found]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.005)
+        client.close()
+        for thread in threads:
+            thread.join(5)
+        assert [type(error) for errors in found for error in errors] == [ClientClosed] * 4
+
+
+def error_of(call, client):
+    """What a call raises; None when it returns."""
+    try:
+        call(client)
+    except AmiraError as error:
+        return error
+    return None
 
 
 def test_a_stream_in_garbage_does_not_stop_the_client(client, threaded_triton):
