@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
 from tenacity import AsyncRetrying
 from tritonclient.grpc import InferRequestedOutput, InferResult
 
@@ -205,7 +204,7 @@ class AsyncAsrClient:
             samples = await asyncio.to_thread(load_audio, audio, form.sample_rate)
         else:
             chunker = form.chunker(sample_rate=sample_rate, sample_format=sample_format, channels=channels)
-            samples = np.concatenate([*chunker.push(audio), *chunker.finish()])
+            samples = await asyncio.to_thread(chunker.whole, audio)
         if not len(samples):
             raise InvalidAudio("the recording holds no samples")
         limit = form.max_audio_secs or len(samples) / form.sample_rate

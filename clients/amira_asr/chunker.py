@@ -15,6 +15,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.float32] | n
 SampleFormat = Literal["s16le", "f32le"]
 
 _BYTES: dict[str, str] = {"s16le": "<i2", "f32le": "<f4"}
+# NumPy makes int64 of plain numbers: nobody's samples have 64 bits, and read as such they would be silence.
+_NO_SAMPLES = ("i1", "i8")
 
 
 class Chunker:
@@ -61,7 +63,7 @@ class Chunker:
         """Take a buffer; return the chunks it completes, [chunk_samples] float32 each.
 
         Raises:
-            InvalidAudio: an array that is not one channel of int16 or float samples.
+            InvalidAudio: an array of more than one dimension, or of anything but int16, int32 and float samples.
         """
         self._append(self._samples(buffer), last=False)
         return self._whole_chunks()
@@ -71,6 +73,10 @@ class Chunker:
         self._append(np.zeros(0, np.float32), last=True)
         chunks = self._whole_chunks()
         return [*chunks, self._pending]
+
+    def whole(self, buffer: Buffer) -> Float32:
+        """Return all samples of a recording, [samples] float32. Raises as `push`."""
+        return np.concatenate([*self.push(buffer), *self.finish()])
 
     def _whole_chunks(self) -> list[Float32]:
         count = len(self._pending) // self._chunk_samples
@@ -86,10 +92,10 @@ class Chunker:
     def _samples(self, buffer: Buffer) -> Float32:
         """Return the samples of a buffer, [samples] float32, one channel."""
         if isinstance(buffer, np.ndarray):
-            if buffer.ndim != 1 or buffer.dtype.kind not in "fi" or buffer.dtype.itemsize < 2:
+            if buffer.ndim != 1 or buffer.dtype.kind not in "fi" or buffer.dtype.str[1:] in _NO_SAMPLES:
                 raise InvalidAudio(
                     f"an audio array has shape {buffer.shape} and dtype {buffer.dtype}; "
-                    "allowed: one dimension (mono, or interleaved channels) of int16 or float samples"
+                    "allowed: one dimension (mono, or interleaved channels) of int16, int32 or float samples"
                 )
             if len(buffer) % self._channels:
                 raise InvalidAudio(

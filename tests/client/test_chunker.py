@@ -78,7 +78,9 @@ def test_nothing_gives_one_empty_chunk():
     assert [len(chunk) for chunk in chunks] == [0]
 
 
-@pytest.mark.parametrize("bad", [np.zeros((5, 2), np.float32), np.zeros(5, np.uint8), np.zeros(5, bool)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((5, 2), np.float32), np.zeros(5, np.uint8), np.zeros(5, bool), np.array([0, 30000, -30000])]
+)
 def test_wrong_arrays_are_refused(bad):
     with pytest.raises(InvalidAudio, match="an audio array has shape"):
         run([bad])

@@ -107,7 +107,7 @@ def raw_audio(data: bytes, sample_rate: int, max_secs: float) -> Float32:
     if len(data) // 2 > max_secs * sample_rate:
         raise _too_long("the body", max_secs)
     chunker = Chunker(MODEL_SAMPLE_RATE, MODEL_SAMPLE_RATE, sample_rate=sample_rate)
-    return np.concatenate([*chunker.push(data), *chunker.finish()])
+    return chunker.whole(data)
 
 
 def _too_long(name: str, max_secs: float) -> Refusal:
