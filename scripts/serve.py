@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from amira_asr.setting_values import parse_interfaces, parse_recognisers
 from amira_asr.settings import (
     Settings,
     SettingsError,
     load_recogniser_settings,
     load_settings,
-    parse_interfaces,
-    parse_recognisers,
     read_api_key,
     render_settings,
 )

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from amira_asr.endpoint import Endpoint, EndpointState
 from amira_asr.errors import CircuitOpen, ClientClosed, ServerUnavailable
-from amira_asr.settings import Settings, parse_endpoints
+from amira_asr.setting_values import parse_endpoints
+from amira_asr.settings import Settings
 
 
 class Endpoints:

@@ -9,17 +9,28 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource, YamlConfigSettingsSource
+
+from amira_asr.setting_values import (
+    Aliases,
+    ApiKey,
+    Endpoints,
+    Execution,
+    Interfaces,
+    ModelName,
+    Port,
+    Rate,
+    RecogniserFolders,
+    TracingEndpoint,
+    check_api_key,
+)
 
 _PREFIX = "AMIRA_"
 _TOML, _YAML = "config.toml", "config.yaml"
-# Of Triton, beyond what clients need; scripts/serving/interfaces.py closes them.
-INTERFACES = ("http-inference", "statistics", "shared-memory", "trace", "logging")
 _OF_ONE_RECOGNISER = {
     "streaming_model_name",
     "batch_model_name",
@@ -31,110 +42,6 @@ _OF_ONE_RECOGNISER = {
     "source_language_model",
     "lm_weight",
 }
-
-
-def _check_endpoints(value: str) -> str:
-    for endpoint in parse_endpoints(value):
-        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d+)", endpoint)
-        if match is None or not 1 <= int(match[1]) <= 65535:
-            raise ValueError(
-                "should be host:port without a scheme, with a port from 1 to 65535, such as localhost:8001, "
-                "or several of them with commas between"
-            )
-    return value
-
-
-def parse_endpoints(text: str) -> tuple[str, ...]:
-    """Return each host:port of `host:port, host:port` once, in order."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-
-
-def _check_tracing_endpoint(value: str) -> str:
-    if value and not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
-        raise ValueError("should be the URL of an OTLP/HTTP receiver, such as http://localhost:4318/v1/traces")
-    return value
-
-
-def _check_recognisers(text: str) -> str:
-    parse_recognisers(text)
-    return text
-
-
-def _check_interfaces(text: str) -> str:
-    parse_interfaces(text)
-    return text
-
-
-def parse_interfaces(text: str) -> frozenset[str]:
-    """Return the interfaces in `name, name`. Raises ValueError for a name that is none."""
-    names = frozenset(filter(None, map(str.strip, text.split(","))))
-    unknown = sorted(names.difference(INTERFACES))
-    if unknown:
-        raise ValueError(f"should be some of {', '.join(INTERFACES)}; not {unknown[0]!r}")
-    return names
-
-
-def parse_recognisers(text: str) -> dict[str, Path]:
-    """Return the model repository of each recogniser in `name=folder, name=folder`.
-
-    Raises:
-        ValueError: it is nothing like that; a name twice, or like that of a version.
-    """
-    found: dict[str, Path] = {}
-    for item in filter(None, map(str.strip, text.split(","))):
-        name, equals, folder = (part.strip() for part in item.partition("="))
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or not equals or not folder:
-            raise ValueError(f"should be name=folder, name=folder, names of letters, digits, - and _; not {item!r}")
-        if name in found or re.fullmatch(r"v\d+", name):
-            raise ValueError(f"should name each recogniser once, and not as versions are named (v2); not {name!r}")
-        found[name] = Path(folder)
-    return found
-
-
-def _check_execution(text: str) -> str:
-    if not re.fullmatch(r"cpu|(torch|onnxruntime):(cpu|cuda(:\d{1,3})?)", text):
-        raise ValueError(
-            "should be cpu, torch:cuda, onnxruntime:cuda, torch:cuda:1 and so on, torch:cpu, onnxruntime:cpu"
-        )
-    return text
-
-
-def _check_rate(text: str) -> str:
-    if text and not re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", text):
-        raise ValueError("should be requests/second, /minute, /hour or /day, such as 600/minute")
-    return text
-
-
-def _check_aliases(text: str) -> str:
-    parse_aliases(text)
-    return text
-
-
-def parse_aliases(text: str) -> dict[str, str]:
-    """Return the recogniser that each further name stands for, of `name=recogniser, name=recogniser`.
-
-    Raises:
-        ValueError: it is nothing like that, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for item in filter(None, map(str.strip, text.split(","))):
-        match = re.fullmatch(r"([\w.:-]+)\s*=\s*([\w.-]+)", item)
-        if match is None or match[1] in found:
-            raise ValueError(f"should be name=recogniser, name=recogniser, each name once; not {item!r}")
-        found[match[1]] = match[2]
-    return found
-
-
-def _check_api_key(key: SecretStr) -> SecretStr:
-    if key.get_secret_value() and not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,200}=*", key.get_secret_value()):
-        raise ValueError("should be 16 to 200 letters, digits and . _ ~ + / -")
-    return key
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Endpoints = Annotated[str, AfterValidator(_check_endpoints)]
-ApiKey = Annotated[SecretStr, AfterValidator(_check_api_key)]
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class SettingsError(ValueError):
@@ -199,9 +106,7 @@ class Settings(BaseSettings):
     max_streams_per_client: int | None = Field(
         None, ge=1, le=100_000, description="live streams of one client key (header x-amira-client)"
     )
-    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
-        "", description="starts of one client key, such as 30/minute"
-    )
+    rate_limit: Rate = Field("", description="starts of one client key, such as 30/minute")
     max_pending_requests: int | None = Field(
         None, ge=1, le=10_000_000, description="requests that may wait; none: 16 for each concurrent stream"
     )
@@ -218,15 +123,15 @@ class Settings(BaseSettings):
     stream_timeout_secs: float = Field(60.0, ge=0.1, le=3600, description="the server drops a stream idle this long")
 
     model_repository: Path = Field(Path("model-repo"), description="model repository to serve")
-    recognisers: Annotated[str, AfterValidator(_check_recognisers)] = Field(
+    recognisers: RecogniserFolders = Field(
         "", description="further recognisers to serve: name=model repository, name=model repository"
     )
     model_control: Literal["none", "explicit"] = Field("none", description="explicit lets `make switch` load models")
-    open_interfaces: Annotated[str, AfterValidator(_check_interfaces)] = Field(
+    open_interfaces: Interfaces = Field(
         "", description="what else is open to clients: http-inference, statistics, shared-memory, trace, logging"
     )
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
-    execution: Annotated[str, AfterValidator(_check_execution)] = Field(
+    execution: Execution = Field(
         "cpu",
         description="who runs the graphs where there is no profile: cpu, torch:cuda, onnxruntime:cuda; torch:cuda:1 "
         "takes another GPU",
@@ -243,7 +148,7 @@ class Settings(BaseSettings):
     max_restarts: int = Field(5, ge=0, le=1000, description="restarts within ten minutes before the server is given up")
     log_level: Literal["error", "warning", "info", "verbose"] = Field("info", description="of the server")
     log_format: Literal["json", "text"] = Field("json", description="of the log lines of our models")
-    tracing_endpoint: Annotated[str, AfterValidator(_check_tracing_endpoint)] = Field(
+    tracing_endpoint: TracingEndpoint = Field(
         "", description="URL of an OTLP/HTTP receiver for the spans of server and commands; empty for none"
     )
     tracing_rate: int = Field(
@@ -260,7 +165,7 @@ class Settings(BaseSettings):
     gateway_tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
     gateway_api_keys: SecretStr = Field(SecretStr(""), description="keys, comma-separated; callers must send one")
     gateway_cors_origins: str = Field("", description="web pages of these origins may call, comma-separated")
-    gateway_rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+    gateway_rate_limit: Rate = Field(
         "", description="requests of one caller, such as 20/second or 600/minute; empty: any number"
     )
     gateway_max_upload_mb: float = Field(100.0, gt=0, le=10_000, description="largest recording")
@@ -268,7 +173,7 @@ class Settings(BaseSettings):
     gateway_max_requests: int = Field(16, ge=1, le=10_000, description="recordings worked on at once")
     gateway_max_streams: int = Field(256, ge=1, le=100_000, description="streams open at once")
     gateway_draft: Path | None = Field(None, description="folder of `make draft`: a small recogniser for the browser")
-    gateway_model_aliases: Annotated[str, AfterValidator(_check_aliases)] = Field(
+    gateway_model_aliases: Aliases = Field(
         "whisper-1=default", description="further names of recognisers: name=recogniser, name=recogniser"
     )
 
@@ -298,7 +203,7 @@ def read_api_key(settings: Settings) -> str | None:
         raise SettingsError("settings 'api_key' and 'api_key_file' are both given; it should be one of them")
     try:
         key = settings.api_key_file.read_text(encoding="utf-8").strip()
-        return _check_api_key(SecretStr(key)).get_secret_value()
+        return check_api_key(SecretStr(key)).get_secret_value()
     except (OSError, ValueError) as error:
         raise SettingsError(f"setting 'api_key_file' is {str(settings.api_key_file)!r}: {error}") from error
 

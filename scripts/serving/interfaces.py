@@ -47,7 +47,7 @@ def restrictions(opened: frozenset[str], keys: Keys, *, tls: bool = False) -> li
     Health is open to everybody, for load balancers.
 
     Args:
-        opened: names of `amira_asr.settings.INTERFACES`; where clients must show a key, for these, too.
+        opened: names of `amira_asr.setting_values.INTERFACES`; where clients must show a key, for these, too.
         keys: of the server.
         tls: whether gRPC is encrypted. HTTP never is, so then nothing but health is left there.
     """

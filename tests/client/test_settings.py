@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from amira_asr.settings import (
-    SettingsError,
-    load_recogniser_settings,
-    load_settings,
-    parse_interfaces,
-    parse_recognisers,
-    render_settings,
-)
+from amira_asr.setting_values import parse_interfaces, parse_recognisers
+from amira_asr.settings import SettingsError, load_recogniser_settings, load_settings, render_settings
 
 
 @pytest.fixture(autouse=True)

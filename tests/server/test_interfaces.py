@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amira_asr.settings import INTERFACES
+from amira_asr.setting_values import INTERFACES
 from scripts.serving.interfaces import ADMIN_HEADER, API_KEY_HEADER, Keys, restrictions
 
 CLOSED = ["model-repository", "statistics", "shared-memory", "trace", "logging"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from amira_asr import AsyncAsrClient, ServerModel, Settings
 from amira_asr.endpoint import EndpointState
-from amira_asr.settings import parse_aliases
+from amira_asr.setting_values import parse_aliases
 from amira_gateway.refusals import Refusal
 
 DEFAULT = "default"
