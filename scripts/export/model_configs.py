@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from scripts.export import joint_configs
 from scripts.export.description import ModelDescription
 from scripts.export.profiles import PROFILES, gpu_config
 from scripts.export.serving_options import ServingOptions
@@ -15,10 +16,10 @@ from scripts.export.triton_config import (
     INT32,
     INT64,
     STRING,
-    cpu_instance,
+    add_parameters,
+    cpu_model,
     ensemble_step,
     oldest_sequences,
-    parameters,
     tensor_input,
     tensor_output,
     zero_state,
@@ -44,9 +45,6 @@ _TRANSCRIPT = (
     ("AUDIO_PROCESSED", FP32, [1]),
 )
 
-# What AMIRA_MAX_SYMBOLS_PER_STEP allows; so long may the search of a frame take.
-MOST_SYMBOLS = 100
-
 # A voice activity gate holds chunks back until so much has been heard after them (backends/log_mel/vad_gate.py).
 MOST_HELD_BACK_SAMPLES = 5632
 
@@ -69,8 +67,7 @@ class ModelConfigs:
             self.encoder_batch(),
             self.decoder_batch(),
             self.asr_batch(),
-            self.decoder_joint(),
-            *([] if self.description.transducer.durations else [self.decoder_greedy()]),
+            *self._joint_models(),
             self.vad(),
         ]
 
@@ -89,7 +86,7 @@ class ModelConfigs:
         streaming = self.description.streaming
         config = self._sequence_model("preprocessor", "log_mel", self.options.preprocessor_queue_delay_microseconds)
         self._add_preprocessor_tensors(config)
-        _add_parameters(
+        add_parameters(
             config,
             {
                 "mode": "streaming",
@@ -110,7 +107,7 @@ class ModelConfigs:
         """AUDIO -> FEATURES of a whole utterance."""
         config = self._batch_model("preprocessor_batch", "log_mel")
         self._add_preprocessor_tensors(config)
-        _add_parameters(
+        add_parameters(
             config, {"mode": "batch", **self._mel_parameters(), "max_audio_secs": self.options.max_audio_secs}
         )
         return config
@@ -126,7 +123,7 @@ class ModelConfigs:
         config = self._sequence_model("encoder", "onnx_sequence", self.options.encoder_queue_delay_microseconds, states)
         self._add_encoder_tensors(config)
         limits = {**self._window_limits(), "max_concurrent_streams": self.options.max_concurrent_streams}
-        _add_parameters(config, {**self._onnx_parameters(), **limits})
+        add_parameters(config, {**self.options.onnx_parameters(), **limits})
         return config
 
     def encoder_batch(self) -> pb.ModelConfig:
@@ -135,62 +132,16 @@ class ModelConfigs:
         self._add_encoder_tensors(config)
         mel = self.description.mel
         limits = {"max_audio_secs": self.options.max_audio_secs, "frame_secs": mel.hop_samples / mel.sample_rate}
-        _add_parameters(config, {**self._onnx_parameters(), **limits})
+        add_parameters(config, {**self.options.onnx_parameters(), **limits})
         return config
+
+    def _joint_models(self) -> list[pb.ModelConfig]:
+        joint = self.decoder_joint()
+        return [joint] if self.description.transducer.durations else [joint, joint_configs.decoder_greedy(joint)]
 
     def decoder_joint(self) -> pb.ModelConfig:
-        """Prediction network and joint; the decoders call it, with all their rows in one request."""
-        shape, encoder_dim = self.description.transducer, self.description.encoder.encoder_dim
-        state = [shape.prediction_layers, shape.prediction_hidden]
-        config = _model("decoder_joint", "onnx_sequence", self.options.joint_max_batch_size)
-        # No delay: what could share a batch already does.
-        config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching())
-        config.input.extend(
-            [
-                tensor_input("ENCODED", FP32, [-1, encoder_dim]),
-                tensor_input("TARGET", INT32, [1]),
-                tensor_input("STATE_H", FP32, state),
-                tensor_input("STATE_C", FP32, state),
-            ]
-        )
-        config.output.extend(
-            [
-                tensor_output("LABEL", INT32, [-1]),
-                tensor_output("LABEL_LOG_PROB", FP32, [-1]),
-                tensor_output("LABEL_CONFIDENCE", FP32, [-1]),
-                tensor_output("LOG_PROBS", FP32, [-1, shape.vocabulary_size + 1]),
-                tensor_output("STATE_H_NEXT", FP32, state),
-                tensor_output("STATE_C_NEXT", FP32, state),
-            ]
-        )
-        if shape.durations:
-            config.output.append(tensor_output("DURATION", INT32, [-1]))
-        limits = {"max_frames": self._longest_run(), "labels": shape.vocabulary_size + 1}
-        _add_parameters(config, {**self._onnx_parameters(), **limits})
-        return config
-
-    def decoder_greedy(self) -> pb.ModelConfig:
-        """Greedy search over a run of frames around decoder_joint's graph, for streams that ask for nothing else."""
-        joint = self.decoder_joint()
-        config = _model("decoder_greedy", "onnx_sequence", self.options.joint_max_batch_size)
-        config.dynamic_batching.CopyFrom(joint.dynamic_batching)
-        encoded, *carried = joint.input
-        config.input.append(encoded)
-        config.input.extend([tensor_input("ENCODED_LENGTH", INT64, [1]), tensor_input("MAX_SYMBOLS", INT32, [1])])
-        config.input.extend(carried)
-        config.output.extend(
-            [
-                tensor_output("LABEL", INT32, [-1]),
-                tensor_output("FRAME", INT64, [-1]),
-                tensor_output("LABEL_LOG_PROB", FP32, [-1]),
-                tensor_output("LABEL_CONFIDENCE", FP32, [-1]),
-                *(output for output in joint.output if output.name.startswith("STATE")),
-            ]
-        )
-        for key, value in joint.parameters.items():
-            config.parameters[key].CopyFrom(value)
-        _add_parameters(config, {"min_frames": 1, "max_symbols": MOST_SYMBOLS})
-        return config
+        """Prediction network and joint, for the decoders."""
+        return joint_configs.decoder_joint(self.description, self.options, longest_run=self._longest_run())
 
     def vad(self) -> pb.ModelConfig:
         """AUDIO -> where in a recording there is speech. Its graph does not come from the checkpoint."""
@@ -199,14 +150,14 @@ class ModelConfigs:
         config.output.extend(
             [tensor_output("SPEECH_PROBABILITY", FP32, [-1]), tensor_output("SEGMENTS", FP32, [-1, 2])]
         )
-        _add_parameters(config, {"max_vad_audio_secs": self.options.max_vad_audio_secs})
+        add_parameters(config, {"max_vad_audio_secs": self.options.max_vad_audio_secs})
         return config
 
     def decoder(self) -> pb.ModelConfig:
         """ENCODED -> the transcript so far."""
         config = self._sequence_model("decoder", "rnnt_decoder", self.options.decoder_queue_delay_microseconds)
         self._add_decoder(config, joint_frames=self.description.streaming.encoder_frames)
-        _add_parameters(
+        add_parameters(
             config,
             {"max_frames": self._longest_run(), "max_concurrent_streams": self.options.max_concurrent_streams},
         )
@@ -216,7 +167,7 @@ class ModelConfigs:
         """ENCODED -> the transcript of a whole utterance."""
         config = self._batch_model("decoder_batch", "rnnt_decoder")
         self._add_decoder(config, joint_frames=self.options.batch_joint_frames)
-        _add_parameters(config, {"max_audio_secs": self.options.max_audio_secs})
+        add_parameters(config, {"max_audio_secs": self.options.max_audio_secs})
         return config
 
     def asr_streaming(self) -> pb.ModelConfig:
@@ -226,7 +177,7 @@ class ModelConfigs:
     def asr_batch(self) -> pb.ModelConfig:
         """AUDIO -> transcript of a whole utterance."""
         config = self._ensemble("asr_batch", "_batch", self.options.batch_max_batch_size)
-        _add_parameters(config, {"max_audio_secs": self.options.max_audio_secs})
+        add_parameters(config, {"max_audio_secs": self.options.max_audio_secs})
         return config
 
     def _sequence_model(
@@ -236,7 +187,7 @@ class ModelConfigs:
         queue_delay_microseconds: int,
         states: list[pb.ModelSequenceBatching.State] | None = None,
     ) -> pb.ModelConfig:
-        config = _model(name, backend, self.options.max_batch_size)
+        config = cpu_model(name, backend, self.options.max_batch_size)
         config.sequence_batching.CopyFrom(
             oldest_sequences(
                 max_candidate_sequences=self.options.max_candidate_sequences,
@@ -248,7 +199,7 @@ class ModelConfigs:
         return config
 
     def _batch_model(self, name: str, backend: str) -> pb.ModelConfig:
-        config = _model(name, backend, self.options.batch_max_batch_size)
+        config = cpu_model(name, backend, self.options.batch_max_batch_size)
         config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching())
         return config
 
@@ -284,7 +235,7 @@ class ModelConfigs:
             ]
         )
         config.output.extend(tensor_output(*output) for output in _TRANSCRIPT)
-        _add_parameters(
+        add_parameters(
             config,
             {
                 "decoder_joint_model": "decoder_joint",
@@ -305,7 +256,7 @@ class ModelConfigs:
             },
         )
         if not shape.durations:
-            _add_parameters(config, {"decoder_greedy_model": "decoder_greedy"})
+            add_parameters(config, {"decoder_greedy_model": "decoder_greedy"})
 
     def _ensemble(self, name: str, suffix: str, max_batch_size: int) -> pb.ModelConfig:
         config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=max_batch_size)
@@ -321,7 +272,7 @@ class ModelConfigs:
                 ensemble_step(f"decoder{suffix}", encoded, transcript),
             ]
         )
-        _add_parameters(
+        add_parameters(
             config,
             {
                 "sample_rate": self.description.mel.sample_rate,
@@ -353,18 +304,6 @@ class ModelConfigs:
         """Most encoder frames that a decoder gets, or asks decoder_joint about, in one request."""
         longest = int(self._window_limits()["max_frames"])
         return max(longest // self.description.streaming.subsampling + 1, self.options.batch_joint_frames)
-
-    def _onnx_parameters(self) -> dict[str, str | float]:
-        return {"intra_op_threads": self.options.intra_op_threads, "allow_spinning": "0"}
-
-
-def _model(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:
-    return pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size, instance_group=cpu_instance())
-
-
-def _add_parameters(config: pb.ModelConfig, values: dict[str, str | float]) -> None:
-    for key, value in parameters(values).items():
-        config.parameters[key].CopyFrom(value)
 
 
 def _same(*names: str) -> dict[str, str]:

@@ -54,3 +54,7 @@ class ServingOptions:
                 f"max_candidate_sequences is {self.max_candidate_sequences}; it must be at least "
                 f"max_concurrent_streams, {self.max_concurrent_streams}"
             )
+
+    def onnx_parameters(self) -> dict[str, str | float]:
+        """Return what the backend onnx_sequence must know of every model."""
+        return {"intra_op_threads": self.intra_op_threads, "allow_spinning": "0"}

@@ -58,17 +58,16 @@ def oldest_sequences(
     )
 
 
-def cpu_instance() -> list[pb.ModelInstanceGroup]:
-    """Return the instance group of every backend here: one instance, on the CPU."""
-    return [pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)]
+def cpu_model(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:
+    """Return a model of one of our backends, with nothing else said: one instance, on the CPU."""
+    instance = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    return pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size, instance_group=[instance])
 
 
-def parameters(values: Mapping[str, str | float]) -> dict[str, pb.ModelParameter]:
-    """Return model parameters; Triton knows only text, and `repr` keeps every digit of a number."""
-    return {
-        key: pb.ModelParameter(string_value=value if isinstance(value, str) else repr(value))
-        for key, value in values.items()
-    }
+def add_parameters(config: pb.ModelConfig, values: Mapping[str, str | float]) -> None:
+    """Set model parameters; Triton knows only text, and `repr` keeps every digit of a number."""
+    for key, value in values.items():
+        config.parameters[key].string_value = value if isinstance(value, str) else repr(value)
 
 
 def ensemble_step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> pb.ModelEnsembling.Step:

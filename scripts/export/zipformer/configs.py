@@ -8,7 +8,7 @@ from onnx import TensorProto
 from tritonclient.grpc import model_config_pb2 as pb
 
 from scripts.export.model_configs import MOST_HELD_BACK_SAMPLES, ModelConfigs
-from scripts.export.triton_config import FP32, INT64, parameters, zero_state
+from scripts.export.triton_config import FP32, INT64, add_parameters, zero_state
 from scripts.export.zipformer.files import State
 
 # Streams of which each has a run of its own, handed over together: the last waits for all of them.
@@ -104,7 +104,8 @@ class ZipformerConfigs(ModelConfigs):
         mel, streaming = self.description.mel, self.description.streaming
         values = {key: config.parameters[key].string_value for key in kept}
         config.parameters.clear()
-        for key, value in parameters(
+        add_parameters(
+            config,
             {
                 "mode": mode,
                 "sample_rate": mel.sample_rate,
@@ -113,6 +114,5 @@ class ZipformerConfigs(ModelConfigs):
                 "chunk_frames": streaming.chunk_frames,
                 "tail_padding_samples": self.tail_padding_samples,
                 **values,
-            }
-        ).items():
-            config.parameters[key].CopyFrom(value)
+            },
+        )
