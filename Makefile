@@ -63,8 +63,8 @@ switch: setup ## new version into the running server, no stream dropped: REPO=fo
 	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
 
 .PHONY: test
-test: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy lint ## lint, types, and all tests against a real server
-	$(PY) -m pytest
+test: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy lint ## lint, types, and all tests against real servers [JOBS=3]
+	$(PY) -m pytest -n $(or $(JOBS),3) --dist loadfile
 
 .PHONY: fuzz
 fuzz: setup ## hostile requests against the real server while known streams run [CASES=5000]

@@ -122,28 +122,45 @@ def lineage(span, spans):
     return names
 
 
+def traces(spans):
+    """The spans of the latest trace with each root, by its name."""
+    found = {}
+    for span in spans.values():
+        found.setdefault(span.trace, []).append(span)
+    return {
+        root: members
+        for members in found.values()
+        for root in ("amira.stream", "amira.transcribe")
+        if root in {span.name for span in members}
+    }
+
+
 def test_the_clients_span_is_the_ancestor_of_every_step(server, collector, speech):
-    with client_spans(collector.url), AsrClient(Settings(triton_endpoint=server.grpc_endpoint)) as client:
-        events = list(client.stream([speech]))
-        client.transcribe(speech)
-    chunks = len(events)
+    def missing(spans):
+        """What has not come of the latest stream and recording, parents included."""
+        seen = traces(spans)
+        for root, ensemble in (("amira.stream", "asr_streaming"), ("amira.transcribe", "asr_batch")):
+            members = seen.get(root, [])
+            yield from {root, ensemble, *STEPS[ensemble]} - {span.name for span in members}
+            for names in (lineage(span, spans) for span in members if span.name in STEPS[ensemble]):
+                if ensemble not in names or names[-1] != root:
+                    yield names
 
-    def enough(spans):
-        names = [span.name for span in spans.values()]
-        return names.count("decoder") == chunks and "decoder_batch" in names and {"amira.stream"} <= set(names)
+    # Exporters give a batch up that takes too long, as on a machine with much else to do.
+    for attempt in range(3):
+        with client_spans(collector.url), AsrClient(Settings(triton_endpoint=server.grpc_endpoint)) as client:
+            chunks = len(list(client.stream([speech])))
+            client.transcribe(speech)
 
-    spans = collector.wait(enough)
-    time.sleep(2.5)  # the last batch
+        def enough(spans, chunks=chunks):
+            encoded = [span for span in traces(spans).get("amira.stream", []) if span.name == "encoder"]
+            return len(encoded) == chunks and not list(missing(spans))
+
+        with contextlib.suppress(AssertionError):
+            collector.wait(enough, seconds=20)
+            break
+        assert attempt < 2, list(missing(collector.spans()))
     spans = collector.spans()
-    for ensemble, root in (("asr_streaming", "amira.stream"), ("asr_batch", "amira.transcribe")):
-        for step in STEPS[ensemble]:
-            lineages = [lineage(span, spans) for span in spans.values() if span.name == step]
-            of_root = [names for names in lineages if names[-1] == root]
-            assert of_root, (step, lineages)
-            assert all(ensemble in names for names in of_root)
-    steps = [span for span in spans.values() if span.name == "encoder"]
-    assert len(steps) == chunks
-    assert len({span.trace for span in steps}) == 1
     joint = [lineage(span, spans) for span in spans.values() if span.name == "decoder_greedy"]
     assert all(names[1] in ("decoder", "decoder_batch") for names in joint)
 
