@@ -41,6 +41,9 @@ setup: $(VENV)/ready ## create .venv with pinned packages
 .PHONY: setup-nemo
 setup-nemo: $(NEMO_VENV)/ready ## create .venv-nemo: NeMo, for export and training
 
+.PHONY: setup-tests
+setup-tests: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy ## what only the tests need, beside `make setup`
+
 .PHONY: demo
 demo: setup ## stream real speech through a real Triton and watch the words appear
 	@$(PY) -m scripts.demo
@@ -63,8 +66,8 @@ switch: setup ## new version into the running server, no stream dropped: REPO=fo
 	@$(PY) -m scripts.switch $(if $(REPO),"$(REPO)") $(if $(RECOGNISER),--recogniser "$(RECOGNISER)")
 
 .PHONY: test
-test: $(VENV)/import $(VENV)/engines $(VENV)/lm $(VENV)/deploy lint ## lint, types, and all tests against real servers [JOBS=3]
-	$(PY) -m pytest -n $(or $(JOBS),3) --dist loadfile
+test: setup-tests lint ## lint, types, and all tests against real servers [JOBS=3]
+	$(PY) -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder
 
 .PHONY: fuzz
 fuzz: setup ## hostile requests against the real server while known streams run [CASES=5000]
@@ -80,9 +83,13 @@ test-js: setup clients/javascript/node_modules/ready ## the JavaScript client in
 	$(PY) -m pytest tests/javascript
 
 .PHONY: test-nemo
-test-nemo: setup-nemo ## tests of export, training and torch's way of running graphs, which need NeMo's environment
-	$(NEMO_PY) -m pytest --confcutdir=tests/export tests/export
-	$(NEMO_PY) -m pytest --confcutdir=tests/train tests/train
+test-nemo: test-export test-train test-runners ## tests of export, training and torch's way of running graphs, which need NeMo's environment
+
+.PHONY: test-export test-train test-runners
+test-export test-train: test-%: setup-nemo
+	OMP_NUM_THREADS=1 $(NEMO_PY) -m pytest --confcutdir=tests/$* tests/$*
+
+test-runners: setup-nemo
 	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py
 
 .PHONY: docs

@@ -15,14 +15,14 @@ if [ -z "$python" ] && [ ! -x "$venv/bin/python" ]; then
   exit 1
 fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-log=$venv/install.log
 name=$(basename "$requirements" .txt)
+log=$venv/install-$name.log
 echo "Installing $(grep -c '^[a-zA-Z]' "$requirements") pinned packages ($name) into $venv (log: $log)"
 
 install() { # uv, which takes seconds where pip takes minutes; it is told what pip is configured to
   local option
   option() { "$venv/bin/pip" config get "global.$1" 2>/dev/null || true; }
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check "$(grep -om1 '^uv==[0-9.]*' requirements/dev.txt)"
+  [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check "$(grep -om1 '^uv==[0-9.]*' requirements/dev.txt)"
   export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(option index-url)}}"
   export UV_INDEX="${UV_INDEX:-${PIP_EXTRA_INDEX_URL:-$(option extra-index-url)}}"
   export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$(option find-links)}}"

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
+
 from amira_asr.setting_values import parse_interfaces, parse_recognisers
 from amira_asr.settings import (
     Settings,
@@ -152,9 +154,15 @@ def main() -> int:
             print(render_settings(arguments.config_dir))
             return 0
         arguments.runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Held until this process ends. A second server here would stage its models over those of the first.
+        own = FileLock(arguments.runtime_dir / ".lock", timeout=0)
+        own.acquire()
         server = server_from(
             settings, arguments.runtime_dir, arguments.config_dir, log_to_file=not arguments.log_to_terminal
         )
+    except Timeout:
+        print(f"{arguments.runtime_dir} is that of a server that runs: stop it, or give --runtime-dir", file=sys.stderr)
+        return 1
     except (SettingsError, PathError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1

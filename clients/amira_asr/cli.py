@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import signal
 import sys
 import threading
@@ -46,8 +47,12 @@ class PcmFormat(str, Enum):
 def root(
     *,
     print_config: Annotated[bool, typer.Option("--print-config", help="show the effective settings and stop")] = False,
+    version: Annotated[bool, typer.Option("--version", help="show the version and stop")] = False,
 ) -> None:
     """Speech recognition by a server that lives inside NVIDIA Triton."""
+    if version:
+        print(f"amira-asr {importlib.metadata.version('amira-asr')}")
+        raise typer.Exit
     if print_config:
         print(render_settings())
         raise typer.Exit

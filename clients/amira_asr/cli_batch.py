@@ -115,6 +115,12 @@ class BatchView:
             )
 
 
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.2f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 100 else f"{seconds:.0f} s"
+
+
 def _conclude(report: Report, out: Path) -> int:
     """Print what came of a run; return the exit status."""
     for item, reason in report.failed[:_SHOWN_FAILURES]:
@@ -124,7 +130,7 @@ def _conclude(report: Report, out: Path) -> int:
         print(f"amira-asr: and {more} more, in {out / 'failed.jsonl'}", file=sys.stderr)
     seconds = time.monotonic() - report.began
     print(
-        f"{report.done} recordings, {report.audio_secs / 3600:.2f} h of audio in {seconds:.0f} s: "
+        f"{report.done} recordings, {_duration(report.audio_secs)} of audio in {_duration(seconds)}: "
         f"{report.speed:.1f} × real time; {len(report.failed)} failed; {out / 'manifest.jsonl'}"
     )
     if report.stopped_by is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import statistics
 import sys
@@ -20,6 +18,7 @@ from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, decode_stream
 from amira_asr.chunker import Buffer
 from amira_asr.events import Final, Transcript
 from amira_asr.microphone import record
+from amira_asr.output import json_line
 
 _READ_BYTES = 65536
 
@@ -87,7 +86,7 @@ class StreamView:
         self._latencies.append(event.latency_ms)
         if self._as_json:
             kind = {"type": "final" if final else "partial"}
-            print(json.dumps({**kind, **dataclasses.asdict(event)}, ensure_ascii=False), flush=True)
+            print(json_line(event, **kind), flush=True)
             return
         for segment in event.segments:
             self._print(segment.text)

@@ -228,7 +228,8 @@ class Endpoint:
                     raise error
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.ensure_future(self._look())
-            return type(error)(f"{error}; {self.state}")
+            if (state := self.state).circuit != "closed":
+                return type(error)(f"{error}; {state}")
         else:  # it is alive, and said what is wrong
             self.answered()
         return error

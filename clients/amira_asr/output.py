@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from typing import Any
 
 import pysubs2
 
@@ -36,7 +37,7 @@ def write(transcript: Transcript, form: OutputFormat, source: str | None = None)
         return transcript.text
     if form is OutputFormat.JSON:
         named = {} if source is None else {"file": source}
-        return json.dumps({**named, **dataclasses.asdict(transcript)}, ensure_ascii=False)
+        return json_line(transcript, **named)
     subtitles = pysubs2.SSAFile()
     for cue in cues(transcript.words):
         subtitles.append(
@@ -47,6 +48,20 @@ def write(transcript: Transcript, form: OutputFormat, source: str | None = None)
             )
         )
     return subtitles.to_string(form.value).rstrip("\n")
+
+
+def json_line(transcript: Transcript, **more: str) -> str:
+    """Return the transcript as a JSON object in one line, `more` first. Numbers have the digits that mean something."""
+    return json.dumps({**more, **_rounded(dataclasses.asdict(transcript))}, ensure_ascii=False)
+
+
+def _rounded(value: Any) -> Any:
+    """Return a structure whose floats have four decimals: times and confidences come as 32-bit floats."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def cues(words: Sequence[Word]) -> Iterator[list[Word]]:

@@ -72,6 +72,7 @@ _MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
     ),
     ("is not live here|failed earlier|must specify the START flag", SequenceLost, "{message} (start a new stream)"),
     (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint ({message})"),
+    ("unknown model: .* is not found", ServerError, "{message} at {endpoint}: `amira-asr models` lists what it has"),
     (r"\bAUDIO\b|\bsample_rate\b", InvalidAudio, "{message}"),
     (r"; allowed\b|: unknown parameter|: phrases\b|: lm_weight\b|comes too late", InvalidRequest, "{message}"),
 )

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 def test_a_folder_becomes_a_manifest(endpoint, folder, tmp_path):
     done = run(endpoint, "batch", str(folder), "--out", str(tmp_path / "out"), "--format", "srt")
     assert done.returncode == 0, done.stderr
-    assert f"{FILES} recordings, 0.00 h of audio in" in done.stdout.decode()
+    assert f"{FILES} recordings, 12 s of audio in" in done.stdout.decode()
     assert "× real time; 0 failed" in done.stdout.decode()
     found = lines(tmp_path / "out" / "manifest.jsonl")
     assert sorted(line["text"] for line in found) == sorted(f"w{n} w{n}" for n in range(1, FILES + 1))

@@ -250,6 +250,7 @@ def test_models(endpoint):
 
 def test_print_config(endpoint, tmp_path):
     (tmp_path / "config.toml").write_text("grpc_port = 7001\n")
+    assert run(endpoint, "--version", cwd=tmp_path).stdout.decode().startswith("amira-asr 0.")
     for arguments in (["--print-config"], ["config"]):
         output = run(endpoint, *arguments, cwd=tmp_path).stdout.decode()
         assert f'triton_endpoint = "{endpoint}"  # environment' in output

@@ -221,7 +221,11 @@ def test_a_missing_file_is_refused(tmp_path, name, what):
 def test_a_renamed_pipeline_serves(tmp_path, speech):
     process = serve(tmp_path, AMIRA_ENCODER_MODEL_NAME="encoder-v2", AMIRA_DECODER_JOINT_MODEL_NAME="joint-v2")
     try:
-        assert Streams(endpoint_of(process)).stream(speech)[-1].is_final
+        streams = Streams(endpoint_of(process))
+        second = serve(tmp_path)
+        assert "run is that of a server that runs: stop it, or give --runtime-dir" in second.communicate(timeout=60)[0]
+        assert second.returncode == 1
+        assert streams.stream(speech)[-1].is_final
     finally:
         process.terminate()
         process.wait(60)

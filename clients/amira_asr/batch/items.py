@@ -70,7 +70,7 @@ def read_items(sources: Sequence[str]) -> list[Item]:
     """Return the items of files, folders, patterns and manifests, in order, each once.
 
     Raises:
-        ValueError: a folder without audio; a line of a manifest that is nothing like one, named.
+        ValueError: a source that does not exist, a folder without audio, a line of a manifest that is none; named.
         OSError: a manifest that cannot be read.
     """
     items: dict[Key, Item] = {}
@@ -79,7 +79,10 @@ def read_items(sources: Sequence[str]) -> list[Item]:
         if path.suffix.lower() in _MANIFEST_SUFFIXES and path.is_file():
             found = list(_read_manifest(path))
         else:
-            found = [Item(_absolute(file)) for file in find_recordings(source)]
+            files = find_recordings(source)
+            if files == [path] and not path.exists():
+                raise ValueError(f"{source}: no such file or folder")
+            found = [Item(_absolute(file)) for file in files]
         for item in found:
             items.setdefault(item.key, item)
     return list(items.values())
