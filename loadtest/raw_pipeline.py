@@ -43,8 +43,11 @@ class RawPipeline:
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
         self._encoder = _session(model_repo / "encoder", threads)
-        names = (decoder.text("decoder_joint_model"), decoder.optional_text("decoder_greedy_model"))
-        self.joint = local_joint(*(model_repo / name / "1" / "model.onnx" for name in names if name is not None))
+        greedy = decoder.optional_text("decoder_greedy_model")
+        self.joint = local_joint(
+            model_repo / decoder.text("decoder_joint_model") / "1" / "model.onnx",
+            None if greedy is None else model_repo / greedy / "1" / "model.onnx",
+        )
         self.decoder = Decoder.configured(decoder, model_repo / "decoder" / "1")
 
     def open(self, parameters: Parameters | None = None) -> State:
