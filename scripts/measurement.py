@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,14 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _revision() -> str:
+    """Return the git revision; where the code was copied without its history, `GIT_COMMIT` says it, or nothing does."""
+    if "GIT_COMMIT" in os.environ or not shutil.which("git"):
+        return os.environ.get("GIT_COMMIT", "unknown")
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return git.stdout.strip() or "unknown"
+
+
 def circumstances() -> dict[str, Any]:
     """Return the command, versions, CPU, date and git revision of this run."""
     versions = {}
@@ -32,13 +41,12 @@ def circumstances() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {module.name.removesuffix('.__main__')}" if module else Path(sys.argv[0]).name
     return {
         "command": " ".join([program, *map(shlex.quote, sys.argv[1:])]),
         "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-        "revision": git.stdout.strip() or "unknown",
+        "revision": _revision(),
         "python": platform.python_version(),
         "versions": versions,
         "cpu": cpu_name(),

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -13,7 +12,7 @@ from scripts.train.augmentation import Audio, Augmenter
 from scripts.train.corpus import Corpus, Utterance
 from scripts.train.distillation import stretch
 from scripts.train.targets import Targets
-from scripts.train.teacher_frames import WIDTH, TeacherFrames
+from scripts.train.teacher_frames import WIDTH, Frames, TeacherFrames
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Batch:
         piece_lengths: INT64 [B].
         characters: INT64 [B, C], labels of the character head.
         character_lengths: INT64 [B].
-        taught: FP32 [B, S, WIDTH], what the teacher heard; S is 0 without one.
+        taught: FP16 [B, S, WIDTH], what the teacher heard; S is 0 without one.
         taught_lengths: INT64 [B].
     """
 
@@ -52,6 +51,10 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
+
+    def pin_memory(self) -> "Batch":
+        """Copy to pinned memory, from where a GPU fetches while other work goes on; the data loader calls this."""
+        return Batch(*(tensor.pin_memory() for tensor in vars(self).values()))
 
     @property
     def seconds(self) -> float:
@@ -84,13 +87,13 @@ class SpeechBatches(Dataset[Batch]):
             *pad(audio, torch.float32),
             *pad([self._targets.pieces(text) for text in texts], torch.int64),
             *pad([self._targets.characters(text) for text in texts], torch.int64),
-            *pad([self._taught(*item) for item in zip(request.indexes, audio, strict=True)], torch.float32),
+            *pad([self._taught(*item) for item in zip(request.indexes, audio, strict=True)], torch.float16),
         )
 
-    def _taught(self, index: int, audio: Audio) -> npt.NDArray[np.float32]:
+    def _taught(self, index: int, audio: Audio) -> Frames:
         """Frames of the teacher for an augmented utterance, whose length changes by speed only."""
         if self._teacher is None:
-            return np.zeros((0, WIDTH), np.float32)
+            return np.zeros((0, WIDTH), np.float16)
         utterance = self._corpus.utterances[index]
         return stretch(self._teacher(utterance), utterance.samples, len(audio))
 

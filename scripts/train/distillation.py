@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from scripts.train.teacher_frames import WIDTH, TeacherFrames, frames_in
+from scripts.train.teacher_frames import WIDTH, Frames, TeacherFrames, frames_in
 
 _TEACHER_PER_STUDENT = 2
 """Frames of 40 ms per encoder frame of 80 ms."""
@@ -26,7 +25,7 @@ class DistillationSettings:
         return max(self.weight) > 0
 
 
-def stretch(frames: npt.NDArray[np.float16], samples: int, new_samples: int) -> npt.NDArray[np.float32]:
+def stretch(frames: Frames, samples: int, new_samples: int) -> Frames:
     """Follow a change of speed: linear interpolation in time.
 
     Args:
@@ -35,17 +34,17 @@ def stretch(frames: npt.NDArray[np.float16], samples: int, new_samples: int) -> 
         new_samples: its length after the change.
 
     Returns:
-        FP32 [frames_in(new_samples), WIDTH].
+        FP16 [frames_in(new_samples), WIDTH].
     """
     if new_samples == samples:
-        return frames.astype(np.float32)
+        return np.array(frames)
     positions = (np.arange(frames_in(new_samples)) + 0.5) * (samples / new_samples) - 0.5
     positions = positions.clip(0, len(frames) - 1)
     below = positions.astype(int)
     above = np.minimum(below + 1, len(frames) - 1)
     share = (positions - below).astype(np.float32)[:, None]
-    stretched: npt.NDArray[np.float32] = frames[below] * (1 - share) + frames[above] * share
-    return stretched
+    wide = frames.astype(np.float32)
+    return (wide[below] * (1 - share) + wide[above] * share).astype(np.float16)
 
 
 class Imitation(nn.Module):
@@ -71,7 +70,7 @@ class Imitation(nn.Module):
         Args:
             encoded: [B, T, D].
             lengths: INT64 [B].
-            taught: FP32 [B, S, WIDTH].
+            taught: FP16 or FP32 [B, S, WIDTH].
             taught_lengths: INT64 [B].
 
         Returns:

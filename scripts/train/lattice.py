@@ -1,4 +1,4 @@
-"""Forward-backward over the RNN-T lattice of Graves (2012): numba on the CPU, anti-diagonals in torch on a GPU.
+"""Forward-backward over the RNN-T lattice of Graves (2012): numba on the CPU, frame by frame in torch on a GPU.
 
 Both take the log-probabilities that matter, already gathered from the joint's output: of blank and of the next label
 at every node (frame t, labels emitted u). Both return the log-likelihoods and their gradients, analytically.
@@ -90,62 +90,59 @@ def lattice_numba(blank: Tensor, label: Tensor, frames: Tensor, labels: Tensor) 
     return torch.tensor(totals, dtype=blank.dtype), blank_grad, label_grad
 
 
-def _skew(values: Tensor, diagonals: int) -> Tensor:
-    """[B, T, W] -> [B, D, W] with row d, column u holding frame t = d - u; impossible where there is none."""
-    _, frames, width = values.shape
-    t = torch.arange(diagonals, device=values.device)[:, None] - torch.arange(width, device=values.device)
-    inside = (t >= 0) & (t < frames)
-    columns = torch.arange(width, device=values.device).expand(diagonals, width)
-    return torch.where(inside, values[:, t.clamp(0, frames - 1), columns], values.new_tensor(IMPOSSIBLE))
-
-
-def _unskew(values: Tensor, frames: int) -> Tensor:
-    """The inverse of `_skew`."""
-    width = values.shape[2]
-    t = torch.arange(frames, device=values.device)[:, None] + torch.arange(width, device=values.device)
-    return values[:, t, torch.arange(width, device=values.device).expand(frames, width)]
-
-
 def lattice_torch(blank: Tensor, label: Tensor, frames: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`lattice_numba` for any device: every anti-diagonal t + u is one step, all its nodes at once."""
+    """`lattice_numba` for any device: one step per frame, all utterances in both directions at once.
+
+    A frame's row is a cumulative sum: with c the sums of its label arcs, (alpha - c)[u] is the logcumsumexp of what
+    comes in from the frame before, less c. What is padding lies after every valid node and cannot flow back into it.
+    """
     batch, max_frames, width = blank.shape
-    diagonals = max_frames + width - 1
-    label = torch.cat([label, label.new_full((batch, max_frames, 1), IMPOSSIBLE)], dim=2)
-    # No label may leave the last valid row, and no blank the last valid frame except from the final node.
-    rows = torch.arange(width, device=blank.device)
-    times = torch.arange(max_frames, device=blank.device)
-    label = label.masked_fill(rows >= labels[:, None, None], IMPOSSIBLE)
-    last = (times[:, None] == frames[:, None, None] - 1) & (rows == labels[:, None, None])
-    final = torch.where(last, blank, blank.new_tensor(IMPOSSIBLE))
-    inner = blank.masked_fill(times[:, None] >= frames[:, None, None] - 1, IMPOSSIBLE)
-    inner_by_diagonal, label_by_diagonal = _skew(inner, diagonals).double(), _skew(label, diagonals).double()
-    final_by_diagonal = _skew(final, diagonals).double()
-
-    impossible = torch.full((batch, 1), IMPOSSIBLE, dtype=torch.float64, device=blank.device)
-    alpha = torch.cat([torch.zeros_like(impossible), impossible.expand(batch, width - 1)], dim=1)
-    alphas = [alpha]
-    for d in range(1, diagonals):
-        emitted = torch.cat([impossible, (alpha + label_by_diagonal[:, d - 1])[:, :-1]], dim=1)
-        alpha = torch.logaddexp(alpha + inner_by_diagonal[:, d - 1], emitted).clamp(min=IMPOSSIBLE)
-        alphas.append(alpha)
-    beta = final_by_diagonal[:, -1]
-    betas = [beta]
-    for d in range(diagonals - 2, -1, -1):
-        emitted = label_by_diagonal[:, d] + torch.cat([beta[:, 1:], impossible], dim=1)
-        onward = torch.logaddexp(inner_by_diagonal[:, d] + beta, emitted)
-        beta = torch.logaddexp(onward, final_by_diagonal[:, d]).clamp(min=IMPOSSIBLE)
-        betas.append(beta)
-    forward, backward = torch.stack(alphas, dim=1), torch.stack(betas[::-1], dim=1)
-    total = backward[:, 0, 0]
-
-    beyond = torch.cat([backward[:, 1:], impossible[:, None].expand(batch, 1, width)], dim=1)
-    after_label = torch.cat([beyond[:, :, 1:], impossible[:, None].expand(batch, diagonals, 1)], dim=2)
-    scale = forward - total[:, None, None]
-    blank_grad = (scale + inner_by_diagonal + beyond).exp() + (scale + final_by_diagonal).exp()
-    label_grad = (scale + label_by_diagonal + after_label).exp()
-    dtype = blank.dtype
-    return (
-        total.to(dtype),
-        _unskew(blank_grad, max_frames).to(dtype),
-        _unskew(label_grad, max_frames)[:, :, :-1].to(dtype),
+    blank, label = blank.double(), label.double()
+    items = torch.arange(batch, device=blank.device)[:, None, None]
+    times, rows = torch.arange(max_frames, device=blank.device), torch.arange(width, device=blank.device)
+    inside = (times[:, None] < frames[:, None, None]) & (rows <= labels[:, None, None])
+    # Backward is forward over the lattice turned around: frame T - 1 - t and row U - u come in place of t and u.
+    turned_times = (frames[:, None] - 1 - times).clamp(min=0)[:, :, None]
+    turned_rows = (labels[:, None] - rows).clamp(min=0)[:, None, :]
+    turned_blank = blank[items, turned_times, turned_rows]
+    turned_label = label[items, turned_times, (turned_rows[:, :, :-1] - 1).clamp(min=0)] if width > 1 else label
+    start = torch.full((batch, 1, width), IMPOSSIBLE, dtype=torch.float64, device=blank.device)
+    start[:, :, 0] = 0
+    turned_start = start + turned_blank[:, :1, :1]
+    walked = _walk(
+        torch.cat([start, turned_start]),
+        torch.cat([blank[:, :-1], turned_blank[:, 1:]]),
+        torch.cat([label, turned_label]),
     )
+    alpha, beta = walked[:batch], walked[batch:][items, turned_times, turned_rows]
+    total = beta[:, 0, 0]
+
+    outside = beta.new_full((batch, max(max_frames, width), 1), IMPOSSIBLE)
+    beta = torch.where(inside, beta, outside[:, :1])
+    scale = alpha - total[:, None, None]
+    final = (times[:, None] == frames[:, None, None] - 1) & (rows == labels[:, None, None])
+    beyond = torch.cat([beta[:, 1:], outside[:, :width].transpose(1, 2)], dim=1)
+    beyond = torch.where(final, torch.zeros_like(beyond), beyond)
+    # Padding's alpha may be anything, infinite too: it is left out, not multiplied by zero.
+    blank_grad = torch.where(inside, (scale + blank + beyond).exp(), 0.0)
+    label_grad = torch.where(inside[:, :, 1:], (scale[:, :, :-1] + label + beta[:, :, 1:]).exp(), 0.0)
+    return total.to(torch.float32), blank_grad.to(torch.float32), label_grad.to(torch.float32)
+
+
+def _walk(start: Tensor, blank: Tensor, label: Tensor) -> Tensor:
+    """Log-probabilities of reaching every node, FP64 [N, T, U + 1].
+
+    Args:
+        start: what flows into the first frame, [N, 1, U + 1].
+        blank: arcs into each later frame, [N, T - 1, U + 1].
+        label: arcs within each frame, [N, T, U].
+    """
+    sums = torch.nn.functional.pad(label.cumsum(-1), (1, 0))
+    # `reached` is alpha less the frame's own sums, so that a frame costs one addition and one scan.
+    steps = torch.cat([start - sums[:, :1], sums[:, :-1] + blank - sums[:, 1:]], dim=1).unbind(1)
+    reached = steps[0].logcumsumexp(-1)
+    frames = [reached]
+    for step in steps[1:]:
+        reached = (reached + step).logcumsumexp(-1)
+        frames.append(reached)
+    return torch.stack(frames, dim=1) + sums

@@ -75,7 +75,7 @@ def new_model(config: DictConfig, tokenizer: Path) -> EncDecRNNTBPEModel:
     """A model with random weights."""
     _quiet()
     config = OmegaConf.merge(config, {"tokenizer": {"dir": str(tokenizer)}})
-    return EncDecRNNTBPEModel(cfg=config)
+    return _without_graphs(EncDecRNNTBPEModel(cfg=config))
 
 
 def restore_model(path: Path, config: DictConfig | None = None) -> EncDecRNNTBPEModel:
@@ -100,7 +100,7 @@ def restore_model(path: Path, config: DictConfig | None = None) -> EncDecRNNTBPE
                 if wanted != found:
                     raise ValueError(f"{path}: {section}.{key} is {found}, the configuration says {wanted}")
         _regularize(model, config)
-    return model
+    return _without_graphs(model)
 
 
 def _regularize(model: Any, config: DictConfig) -> None:
@@ -110,6 +110,12 @@ def _regularize(model: Any, config: DictConfig) -> None:
     for module in model.encoder.layers.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.encoder.dropout
+
+
+def _without_graphs(model: EncDecRNNTBPEModel) -> EncDecRNNTBPEModel:
+    """Decode without CUDA graphs: they would keep the addresses of weights, which the average swaps."""
+    model.decoding.decoding.disable_cuda_graphs()
+    return model
 
 
 def _quiet() -> None:

@@ -77,9 +77,12 @@ def rnnt_loss(
     batch, max_frames, width, _ = logits.shape
     if labels.shape != (batch, width - 1):
         raise ValueError(f"labels have shape {tuple(labels.shape)}, expected {(batch, width - 1)} to fit the logits")
-    if int(frames.min()) < 1 or int(frames.max()) > max_frames:
-        raise ValueError(f"frames are {int(frames.min())} to {int(frames.max())}, allowed are 1 to {max_frames}")
-    if int(label_lengths.min()) < 0 or int(label_lengths.max()) >= width:
-        raise ValueError(f"label lengths reach {int(label_lengths.max())}, allowed are 0 to {width - 1}")
+    # All bounds in one tensor: on a GPU every value read alone waits for the device.
+    bounds = torch.stack([bound for lengths in (frames, label_lengths) for bound in lengths.aminmax()])
+    shortest, longest, fewest, most = bounds.tolist()
+    if shortest < 1 or longest > max_frames:
+        raise ValueError(f"frames are {shortest} to {longest}, allowed are 1 to {max_frames}")
+    if fewest < 0 or most >= width:
+        raise ValueError(f"label lengths reach {most}, allowed are 0 to {width - 1}")
     loss: Tensor = _RNNTLoss.apply(logits, labels, frames, label_lengths, blank, fastemit)
     return loss

@@ -1,11 +1,16 @@
 """`PYTHONPATH=backends python -m scripts.train.teacher FOLDER`: what a stronger recogniser hears in the packed speech.
 
 The teacher is a streaming Zipformer transducer in sherpa-onnx's files. The outputs of its encoder are kept beside the
-shards, and `distillation.py` lets the trained encoder imitate them. About a hundredth of the audio's time on one core.
+shards, and `distillation.py` lets the trained encoder imitate them. About a hundredth of the audio's time on one core;
+every core takes its share.
 """
 
 import argparse
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from log_mel.kaldi import KaldiFrontEnd
-from scripts.train.corpus import SAMPLE_RATE, Corpus, read_index
+from scripts.train.corpus import SAMPLE_RATE, Corpus, Utterance, read_index
 from scripts.train.teacher_frames import SUFFIX, WIDTH, Frames, frames_in
 
 
@@ -66,32 +71,50 @@ def _size(dimension: object) -> int:
     return dimension if isinstance(dimension, int) else 1  # a name stands for the batch
 
 
+@cache
+def _loaded(zipformer: Path) -> Teacher:
+    return Teacher(zipformer)
+
+
+@cache
+def _positions(packed: Path) -> dict[tuple[str, int], tuple[Corpus, int]]:
+    """Where each utterance's audio is: by shard and first sample."""
+    corpora = [Corpus(packed, split) for split in sorted({utterance.split for utterance in read_index(packed)})]
+    return {(item.shard, item.start): (corpus, at) for corpus in corpora for at, item in enumerate(corpus.utterances)}
+
+
+def _hear(zipformer: Path, packed: Path, utterance: Utterance) -> Frames:
+    """What a process of the pool does; it loads the teacher once."""
+    corpus, index = _positions(packed)[utterance.shard, utterance.start]
+    return _loaded(zipformer)(corpus.audio(index))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("zipformer", type=Path, help="folder with encoder-*.onnx of a streaming Zipformer")
     parser.add_argument("--packed", type=Path, default=Path("work/packed"))
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--processes", type=int, default=cores, help="default: one per core")
     arguments = parser.parse_args()
-    teacher = Teacher(arguments.zipformer)
-    corpora = {split: Corpus(arguments.packed, split) for split in ("train", "dev")}
-    positions = {
-        (item.shard, item.start): (corpus, index)
-        for corpus in corpora.values()
-        for index, item in enumerate(corpus.utterances)
-    }
+    if arguments.processes < 1:
+        parser.error(f"--processes is {arguments.processes}, allowed is 1 or more")
+    Teacher(arguments.zipformer)  # a folder that does not hold one is refused here, once
     began, heard = time.monotonic(), 0.0
-    for shard in sorted({utterance.shard for utterance in read_index(arguments.packed)}):
-        path = arguments.packed / f"{shard}{SUFFIX}"
-        if path.exists():
-            continue
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            for utterance in (item for item in read_index(arguments.packed) if item.shard == shard):
-                corpus, index = positions[utterance.shard, utterance.start]
-                file.write(teacher(corpus.audio(index)).tobytes())
-                heard += utterance.seconds
-        draft.replace(path)
-        print(f"{shard}: {heard / 3600:.1f} h in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    with ProcessPoolExecutor(arguments.processes) as processes:
+        for shard, members in groupby(read_index(arguments.packed), key=lambda utterance: utterance.shard):
+            path = arguments.packed / f"{shard}{SUFFIX}"
+            if path.exists():
+                continue
+            utterances = list(members)
+            hear = partial(_hear, arguments.zipformer, arguments.packed)
+            draft = path.with_suffix(".draft")
+            with draft.open("wb") as file:
+                for frames in processes.map(hear, utterances, chunksize=8):
+                    file.write(frames.tobytes())
+            draft.replace(path)
+            heard += sum(utterance.seconds for utterance in utterances)
+            print(f"{shard}: {heard / 3600:.1f} h in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Trainer:
             if self._step == 0:
                 self._evaluate()
         for batch, waited in self._batches():
-            terms, norm = self._learn(batch.to(self._worker.device), waited)
+            terms, norm = self._learn(batch, waited)
             if self._worker.leads:
                 self._keep_house(terms, norm)
             if self._stop or self._clock.progress >= 1:
@@ -135,7 +135,9 @@ class Trainer:
         augmenter = Augmenter(self._settings.augmentation, other_speech)
         dataset = SpeechBatches(self._train, Targets(self._objective.model.tokenizer), augmenter, self._teacher)
         requests: Any = self._requests()  # a generator serves as a sampler of batch descriptions
-        loader = iter(DataLoader(dataset, batch_size=None, sampler=requests, num_workers=self._settings.data.workers))
+        on_gpu, workers = self._worker.device.type == "cuda", self._settings.data.workers
+        options: Any = {"batch_size": None, "sampler": requests, "num_workers": workers, "pin_memory": on_gpu}
+        loader = iter(DataLoader(dataset, **options))
         while True:
             began = time.perf_counter()
             batch = next(loader)
@@ -144,6 +146,8 @@ class Trainer:
     def _learn(self, batch: Batch, waited: float) -> tuple[LossTerms, float]:
         """One optimiser step; `waited` seconds went into making the batch."""
         began = time.perf_counter()
+        seconds_heard = batch.seconds  # while the lengths are still in host memory
+        batch = batch.to(self._worker.device)
         settings = self._settings
         progress = self._clock.progress
         for group in self._optimizer.param_groups:
@@ -151,7 +155,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         terms = self._objective(batch, progress, heads_only=self._step < settings.loss.head_steps)
         terms.total.backward()
-        local = [waited + time.perf_counter() - began, batch.seconds, float(self._stop)]
+        local = [waited + time.perf_counter() - began, seconds_heard, float(self._stop)]
         seconds, heard, stop = self._worker.average(self._parameters, local)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, settings.optimizer.max_gradient_norm))
         if math.isfinite(norm):

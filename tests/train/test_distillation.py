@@ -47,11 +47,11 @@ def test_shard_without_teacher_is_named(packed, tmp_path):
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 1.25])
 def test_stretched_frames_keep_their_place_in_time(ratio):
     samples = 40 * FRAME_SAMPLES
-    ramp = np.repeat(np.arange(40, dtype=np.float16)[:, None], WIDTH, axis=1)
+    ramp = np.repeat((np.arange(40) / 40).astype(np.float16)[:, None], WIDTH, axis=1)
     stretched = stretch(ramp, samples, round(samples * ratio))
     assert stretched.shape == (frames_in(round(samples * ratio)), WIDTH)
     centres = (np.arange(len(stretched)) + 0.5) / ratio - 0.5
-    np.testing.assert_allclose(stretched[:, 0], centres.clip(0, 39), atol=1e-3)
+    np.testing.assert_allclose(stretched[:, 0], centres.clip(0, 39) / 40, atol=1e-3)
 
 
 def test_imitation_compares_frames_at_their_offsets_and_no_padding(packed):
