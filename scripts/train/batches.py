@@ -62,7 +62,7 @@ class Batch:
         return float(self.audio_lengths.sum()) / 16_000
 
 
-def pad(rows: Sequence[Audio | list[int]], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def pad(rows: Sequence[Audio | Frames | list[int]], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Stack rows of different length, zero-padded, with their lengths (INT64); further dimensions are alike."""
     lengths = torch.tensor([len(row) for row in rows])
     stacked = torch.zeros(len(rows), max(1, int(lengths.max())), *np.shape(rows[0])[1:], dtype=dtype)

@@ -44,7 +44,8 @@ def stretch(frames: Frames, samples: int, new_samples: int) -> Frames:
     above = np.minimum(below + 1, len(frames) - 1)
     share = (positions - below).astype(np.float32)[:, None]
     wide = frames.astype(np.float32)
-    return (wide[below] * (1 - share) + wide[above] * share).astype(np.float16)
+    stretched: Frames = (wide[below] * (1 - share) + wide[above] * share).astype(np.float16)
+    return stretched
 
 
 class Imitation(nn.Module):

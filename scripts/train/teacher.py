@@ -37,6 +37,7 @@ class Teacher:
             raise FileNotFoundError(f"{folder} has no encoder-*.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # every process would warn of the exporter's shapes
         self._session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._window, self._shift = int(metadata["T"]), int(metadata["decode_chunk_len"])
