@@ -56,6 +56,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         stream_timeout_secs=settings.stream_timeout_secs,
         vocabulary=settings.vocabulary_path,
         joint=settings.joint,
+        batch_window_ms=settings.batch_window_ms,
         execution=settings.execution,
         precision=settings.precision,
         greedy_graph=not settings.profile,

@@ -96,7 +96,7 @@ CACHE_SLOTS_USED = Metric("amira_cache_slots_used", "gauge", "Cache slots that b
 
 # Of the decoder.
 LABELS = Metric("amira_labels_total", "counter", "Labels recognised that will not change any more")
-JOINT_CALLS = Metric("amira_joint_calls_total", "counter", "Calls of the model decoder_joint")
+JOINT_CALLS = Metric("amira_joint_calls_total", "counter", "Calls of the models decoder_greedy and decoder_joint")
 JOINT_ROWS = Metric("amira_joint_rows_total", "counter", "Rows, one a hypothesis, of those calls")
 JOINT_SECONDS = Metric("amira_joint_seconds_total", "counter", "Wall time of those calls")
 SEGMENTS = Metric(

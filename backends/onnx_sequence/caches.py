@@ -97,8 +97,9 @@ class CacheSlots:
         self._free.append(slot)
 
     def gather(self, slots: list[int]) -> dict[str, Array]:
-        """Return the graph's state inputs for those sequences, [len(slots), *shape] each."""
-        return {state.input_name: array[slots] for state, array in zip(self._states, self._arrays, strict=True)}
+        """Return the graph's state inputs for those sequences, [len(slots), *shape] each; of a single one no copies."""
+        chosen = slice(slots[0], slots[0] + 1) if len(slots) == 1 else slots
+        return {state.input_name: array[chosen] for state, array in zip(self._states, self._arrays, strict=True)}
 
     def scatter(self, slots: list[int], outputs: dict[str, Array]) -> None:
         """Store the graph's next states, [len(slots), *shape] each, by output name."""

@@ -6,8 +6,11 @@ one contract.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +44,10 @@ class TritonPythonModel:
         version_folder = Path(args["model_repository"]) / args["model_version"]
         states = parse_states(config.raw)
         self._runner = open_runner(config, version_folder, states)
-        # Where streams may not share a run, they still come and go together, so that the steps around have batches.
+        # Where streams may not share a run, they still come and go together, so that the steps around have batches;
+        # the runs are spread over the cores.
         self._alone = config.boolean("streams_alone")
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "run") if self._alone else None
         self._inputs = [item["name"] for item in config.raw["input"]]
         self._outputs = [item["name"] for item in config.raw["output"]]
         self._checks = InputChecks.configured(config)
@@ -74,6 +79,8 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Publish the last metrics."""
         self._telemetry.close()
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def _process_stateless(self, requests: list[Request]) -> list[Outputs | Exception]:
         asked = set().union(*(request.triton.requested_output_names() for request in requests))
@@ -120,10 +127,11 @@ class TritonPythonModel:
         members = [(index, item) for index, item in enumerate(accepted) if not isinstance(item, ValueError)]
         groups = group_by_shape([inputs for _, inputs in members])
         if self._alone:
-            groups = [[position] for group in groups for position in group]
-        for group in groups:
-            chosen = [members[position] for position in group]
-            for (index, _), result in zip(chosen, together_or_alone(run, chosen), strict=True):
+            groups = [[position] for position in range(len(members))]
+        chosen = [[members[position] for position in group] for group in groups]
+        run_all = map if self._pool is None or len(chosen) == 1 else self._pool.map
+        for group, answers in zip(chosen, run_all(partial(together_or_alone, run), chosen), strict=True):
+            for (index, _), result in zip(group, answers, strict=True):
                 results[index] = result
         return results
 

@@ -116,7 +116,10 @@ class Settings(BaseSettings):
         None, ge=1, le=100, description="most labels on one encoder frame, instead of the model's own limit"
     )
     joint: Literal["model", "local"] = Field(
-        "model", description="the decoder calls the model decoder_joint by BLS, or runs its graph in its own process"
+        "model", description="the decoder calls the models of the joint by BLS, or runs their graphs in its own process"
+    )
+    batch_window_ms: float | None = Field(
+        None, ge=0, le=500, description="a chunk waits this long for others to share its batch; none: the model's, 1 ms"
     )
     max_beam_size: int = Field(16, ge=1, le=64, description="largest beam that a stream may ask for")
     max_total_tokens: int = Field(10_000, ge=1, le=1_000_000, description="most tokens of one hypothesis")

@@ -20,7 +20,7 @@ from scripts.serving.pipelines import CALLED, read_config, read_pipelines
 # A sequence waits silently for a free candidate place, so the preprocessor must refuse long before they run out.
 _CANDIDATES_PER_STREAM = 4
 _DECODER, _GREEDY = "rnnt_decoder", "decoder_greedy"
-_GRAPHS = "onnx_sequence"
+_FIRST, _GRAPHS = "log_mel", "onnx_sequence"
 # One is enough: it knows nothing of recognisers, and the preprocessors look for its graph under this name.
 _SHARED = "vad"
 
@@ -40,6 +40,7 @@ class RepositorySettings:
         execution: who runs the graphs of `onnx_sequence`, and where (onnx_sequence/runner.py).
         precision: of these graphs.
         greedy_graph: whether there may be `decoder_greedy`; not in a GPU profile.
+        batch_window_ms: how long a chunk waits at the first step for others to share its batch, milliseconds.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         source_language_model: low-order model of the training text, subtracted from `language_model`.
@@ -60,6 +61,7 @@ class RepositorySettings:
     execution: str | None = None
     precision: str | None = None
     greedy_graph: bool = True
+    batch_window_ms: float | None = None
     max_beam_size: int | None = None
     language_model: Path | None = None
     source_language_model: Path | None = None
@@ -170,6 +172,8 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         batching = config.sequence_batching
         if settings.stream_timeout_secs is not None:
             batching.max_sequence_idle_microseconds = round(settings.stream_timeout_secs * 1e6)
+        if settings.batch_window_ms is not None and config.backend == _FIRST:
+            batching.oldest.max_queue_delay_microseconds = round(settings.batch_window_ms * 1e3)
         if settings.max_concurrent_streams is not None:
             enough = settings.max_concurrent_streams * _CANDIDATES_PER_STREAM
             batching.oldest.max_candidate_sequences = max(batching.oldest.max_candidate_sequences, enough)

@@ -150,6 +150,7 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         language_model=Path(os.path.relpath(language_model)),
         source_language_model=language_model,
         lm_weight=0.25,
+        batch_window_ms=20,
         model_names=(("encoder", "enc2"), ("decoder_joint", "joint2")),
     )
     staged = tmp_path / "staged"
@@ -162,8 +163,13 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         assert batching.max_sequence_idle_microseconds == 4_500_000
         # START that is refused holds a candidate place.
         assert batching.oldest.max_candidate_sequences == 32768
+    delays = [
+        read(staged, model).sequence_batching.oldest.max_queue_delay_microseconds for model in ("preprocessor", "enc2")
+    ]
+    assert delays == [20_000, 500]
     for model in ("decoder", "decoder_batch"):
         parameters = read(staged, model).parameters
+        assert parameters["decoder_greedy_model"].string_value == "decoder_greedy"
         assert parameters["max_symbols_per_step"].string_value == "3"
         assert parameters["max_total_tokens"].string_value == "77"
         assert parameters["max_beam_size"].string_value == "5"
@@ -178,6 +184,16 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         "decoder",
     ]
     assert read(staged, "enc2_batch").name == "enc2_batch"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"greedy_graph": False}, {"execution": "torch:cuda"}, {"precision": "fp16"}], ids=str
+)
+def test_the_greedy_graph_is_left_out_where_the_joint_runs_elsewhere(tmp_path, elsewhere):
+    stage_repository(ROOT / "model-repo", tmp_path / "staged", RepositorySettings(**elsewhere))
+    assert not (tmp_path / "staged" / "decoder_greedy").exists()
+    for model in ("decoder", "decoder_batch"):
+        assert "decoder_greedy_model" not in read(tmp_path / "staged", model).parameters
 
 
 def test_limits_reach_the_models_that_keep_them(tmp_path):
