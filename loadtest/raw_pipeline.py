@@ -28,12 +28,13 @@ State = tuple[StreamState, int, Stream]
 class RawPipeline:
     """Batched streaming recognition with the weights and numbers of a model repository."""
 
-    def __init__(self, model_repo: Path, threads: int = 1) -> None:
+    def __init__(self, model_repo: Path, threads: int = 1, *, fuse_quantisers: bool = True) -> None:
         """Load everything.
 
         Args:
             model_repo: the repository that the server serves.
             threads: ONNX Runtime threads of the encoder.
+            fuse_quantisers: of the encoder, as `OnnxSession` has it.
         """
         mel, encoder, decoder = (read_config(model_repo / name) for name in ("preprocessor", "encoder", "decoder"))
         transform = LogMel.configured(mel, model_repo / "preprocessor" / "1")
@@ -42,7 +43,7 @@ class RawPipeline:
         states = parse_states(encoder.raw)
         self._slots = CacheSlots(states)
         self._encoder_outputs = ["ENCODED", "ENCODED_LENGTH", *(state.output_name for state in states)]
-        self._encoder = _session(model_repo / "encoder", threads)
+        self._encoder = _session(model_repo / "encoder", threads, fuse_quantisers=fuse_quantisers)
         greedy = decoder.optional_text("decoder_greedy_model")
         self.joint = local_joint(
             model_repo / decoder.text("decoder_joint_model") / "1" / "model.onnx",
@@ -92,5 +93,6 @@ def read_config(model: Path) -> ModelConfig:
     return ModelConfig(json_format.MessageToJson(config, preserving_proto_field_name=True))
 
 
-def _session(model: Path, threads: int) -> OnnxSession:
-    return OnnxSession(model / "1" / "model.onnx", intra_op_threads=threads, allow_spinning=False)
+def _session(model: Path, threads: int, *, fuse_quantisers: bool) -> OnnxSession:
+    graph = model / "1" / "model.onnx"
+    return OnnxSession(graph, intra_op_threads=threads, allow_spinning=False, fuse_quantisers=fuse_quantisers)

@@ -16,7 +16,9 @@ Array = npt.NDArray[Any]
 class OnnxSession:
     """Runs one graph on the CPU."""
 
-    def __init__(self, path: Path, *, intra_op_threads: int, allow_spinning: bool) -> None:
+    def __init__(
+        self, path: Path, *, intra_op_threads: int, allow_spinning: bool, fuse_quantisers: bool = True
+    ) -> None:
         """Load the graph.
 
         Args:
@@ -24,12 +26,14 @@ class OnnxSession:
             intra_op_threads: threads of one run, the calling one included.
             allow_spinning: whether idle threads burn a core to start sooner; with several models on few cores
                 they take it from each other.
+            fuse_quantisers: whether quantisers and products become one operator; a graph in FP8 cannot be run so.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
+        options.add_session_config_entry("session.disable_quant_qdq", "0" if fuse_quantisers else "1")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.input_names = [item.name for item in self._session.get_inputs()]
         self.output_names = [item.name for item in self._session.get_outputs()]

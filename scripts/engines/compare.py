@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from loadtest.raw_pipeline import RawPipeline
 from scripts.engines.accuracy import relative_errors
@@ -74,10 +75,13 @@ def compare(
     for precision in Precision:
         graphs = write_variants(layout, precision, folder, arguments.calibration)
         errors = relative_errors(
-            wanted, OnnxEncoder(graphs["encoder"], description)(stream), description.streaming.encoder_frames
+            wanted,
+            OnnxEncoder(graphs["encoder"], description, fuse_quantisers=precision.fused)(stream),
+            description.streaming.encoder_frames,
         )
         quarter = len(errors) // 4
-        scores = score_by_subset(_recognise(layout, graphs, utterances, folder / "model-repo"))
+        session = open_graph(graphs["encoder"], fuse_quantisers=precision.fused)
+        scores = score_by_subset(_recognise(layout, graphs, precision, utterances, folder / "model-repo"))
         yield {
             "precision": precision.value,
             "wer": {subset: figures.wer for subset, figures in scores.items()},
@@ -88,9 +92,7 @@ def compare(
             "mean_error_last_quarter": statistics.mean(errors[-quarter:]),
             "chunks": len(errors),
             "megabytes": {model: round(path.stat().st_size / 1e6, 2) for model, path in graphs.items()},
-            "encoder_step_ms": {
-                str(batch): _step_ms(layout, description, graphs["encoder"], stream, batch) for batch in BATCHES
-            },
+            "encoder_step_ms": {str(batch): _step_ms(layout, description, session, stream, batch) for batch in BATCHES},
             "tensorrt_rtx": _compile(graphs, description),
         }
 
@@ -106,14 +108,18 @@ def _long_stream(
 
 
 def _recognise(
-    layout: Layout, graphs: dict[str, Path], utterances: Sequence[Utterance], repository: Path
+    layout: Layout,
+    graphs: dict[str, Path],
+    precision: Precision,
+    utterances: Sequence[Utterance],
+    repository: Path,
 ) -> list[Recognition]:
     """Stream every recording through the graphs, alone, chunk by chunk."""
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree(layout.root, repository)
     for model, path in graphs.items():
         shutil.copyfile(path, repository / model / "1" / "model.onnx")
-    pipeline = RawPipeline(repository)
+    pipeline = RawPipeline(repository, fuse_quantisers=precision.fused)
     return [_recognise_one(pipeline, utterance) for utterance in utterances]
 
 
@@ -131,13 +137,14 @@ def _recognise_one(pipeline: RawPipeline, utterance: Utterance) -> Recognition:
     return Recognition(utterance, outputs["TRANSCRIPT"].item().decode(), time.perf_counter() - began)
 
 
-def _step_ms(layout: Layout, description: ModelDescription, graph: Path, stream: Float32, batch: int) -> float:
+def _step_ms(
+    layout: Layout, description: ModelDescription, session: InferenceSession, stream: Float32, batch: int
+) -> float:
     """Median milliseconds of processor time of a step of the encoder with full caches; there is one thread."""
     steps = encoder_steps(layout, description, [stream])
     full = description.encoder.left_context // description.streaming.encoder_frames + 1
     single = [step for step, _ in zip(steps, range(full + 1), strict=False)][-1]
     inputs = {name: np.repeat(array, batch, axis=0) for name, array in single.items()}
-    session = open_graph(graph)
     times = []
     for _ in range(_STEPS):
         began = time.process_time()

@@ -11,6 +11,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from scripts.export.onnx_runner import Arrays
 
+_PRODUCTS = ["MatMul", "Gemm"]
+
 
 class _Steps(CalibrationDataReader):  # type: ignore[misc]
     """Inputs of one call after another, as ONNX Runtime's calibrator takes them."""
@@ -33,6 +35,11 @@ def to_int8(graph: Path, steps: Iterable[Arrays]) -> onnx.ModelProto:
     Raises:
         ValueError: there are no steps to calibrate on.
     """
+    return quantise(graph, steps, per_channel=True, outputs=True)
+
+
+def quantise(graph: Path, steps: Iterable[Arrays], *, per_channel: bool, outputs: bool) -> onnx.ModelProto:
+    """As `to_int8`, with scales for each channel of the weights or for all, and what products give quantised or not."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
         quantize_static(
@@ -40,8 +47,8 @@ def to_int8(graph: Path, steps: Iterable[Arrays]) -> onnx.ModelProto:
             target,
             _Steps(steps),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
+            op_types_to_quantize=_PRODUCTS,
+            per_channel=per_channel,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -51,6 +58,7 @@ def to_int8(graph: Path, steps: Iterable[Arrays]) -> onnx.ModelProto:
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "MatMulConstBOnly": True,
+                "OpTypesToExcludeOutputQuantization": [] if outputs else _PRODUCTS,
             },
         )
         return onnx.load(target)

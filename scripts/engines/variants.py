@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
 from scripts.engines.calibration import encoder_batch_steps, encoder_steps, features_of_folder
+from scripts.engines.fp8 import to_fp8
 from scripts.engines.half import to_half
 from scripts.engines.int8 import to_int8
 from scripts.engines.precision import Precision
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
+from scripts.export.onnx_runner import Arrays
 
 MODELS = ("encoder", "encoder_batch", "decoder_joint")
 
@@ -29,13 +32,13 @@ def write_variants(layout: Layout, precision: Precision, folder: Path, recording
         layout: the repository with the FP32 graphs, which the export has simplified and folded.
         precision: of the encoders; `Precision.of` has that of decoder_joint.
         folder: where to write.
-        recordings: folder of audio to calibrate INT8 on.
+        recordings: folder of audio to calibrate INT8 and FP8 on.
 
     Returns:
         the files by model.
 
     Raises:
-        FileNotFoundError: INT8, and there are no recordings.
+        FileNotFoundError: INT8 or FP8, and there are no recordings.
     """
     sources = {"encoder": layout.encoder, "encoder_batch": layout.encoder_batch, "decoder_joint": layout.decoder_joint}
     written = {}
@@ -48,12 +51,13 @@ def write_variants(layout: Layout, precision: Precision, folder: Path, recording
             case Precision.FP16:
                 onnx.save(to_half(onnx.load(source)), path)
             case Precision.INT8:
-                onnx.save(_quantised(layout, model, source, recordings), path)
+                onnx.save(to_int8(source, _steps(layout, model, recordings)), path)
+            case Precision.FP8:
+                onnx.save(to_fp8(source, _steps(layout, model, recordings)), path)
     return written
 
 
-def _quantised(layout: Layout, model: str, source: Path, recordings: Path) -> onnx.ModelProto:
+def _steps(layout: Layout, model: str, recordings: Path) -> Iterator[Arrays]:
     description = ModelDescription.load(layout.description)
     features = features_of_folder(layout, description, recordings)
-    steps = encoder_steps(layout, description, features) if model == "encoder" else encoder_batch_steps(features)
-    return to_int8(source, steps)
+    return encoder_steps(layout, description, features) if model == "encoder" else encoder_batch_steps(features)
