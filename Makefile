@@ -272,9 +272,10 @@ graphs: $(VENV)/engines ## the graphs of the model repository in FP16, for AMIRA
 	PYTHONPATH=backends $(PY) -m scripts.engines graphs --precision $(or $(PRECISION),fp16) $(if $(REPO),--model-repo "$(REPO)")
 
 .PHONY: bench-gpu
-bench-gpu: ## encoder steps on this GPU, random weights, resumable; PY=python with torch, OUT=file.json [MINUTES=10]
-	@test -n "$(OUT)" || { echo "usage: make bench-gpu PY=/path/to/python OUT=file.json [MINUTES=10]"; exit 2; }
-	$(PY) -m scripts.bench_gpu --out $(OUT) --minutes $(or $(MINUTES),10)
+bench-gpu: ## all figures of this GPU, resumable; PY=python with server and torch, OUT=folder [MINUTES=20] [DEVICE=cpu TINY=1]
+	@test -n "$(OUT)" || { echo "usage: make bench-gpu PY=/path/to/python OUT=folder [MINUTES=20]"; exit 2; }
+	PYTHONPATH=backends:clients:. $(PY) -m scripts.gpu.day --out $(OUT) --minutes $(or $(MINUTES),20) \
+	    $(if $(DEVICE),--device $(DEVICE)) $(if $(TINY),--tiny)
 
 .PHONY: precisions
 precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]

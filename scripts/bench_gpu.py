@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -23,8 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from scripts.gpu.cell_file import CellFile
 from scripts.gpu.fastconformer import Sizes, SlottedEncoder
-from scripts.measurement import circumstances
 
 ENCODERS = {
     "0.6B": Sizes(layers=24, model_dim=1024, heads=8),
@@ -142,22 +141,15 @@ def _times(run: Callable[[], Any], device: torch.device) -> list[float]:
 
 def run(out: Path, device: torch.device, encoders: dict[str, Sizes], batches: tuple[int, ...], minutes: float) -> int:
     """Measure what is missing in the file until the time is over; return how many cells are still missing."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    figures = json.loads(out.read_text()) if out.exists() else {"device": name, "cells": {}}
-    if figures["device"] != name:
-        raise ValueError(f"{out} has figures of {figures['device']}; this is {name}: choose another file")
-    figures["measured"] = circumstances()
-    deadline = time.monotonic() + 60 * minutes
-    missing = [c for c in cells(encoders, batches, graphs=device.type == "cuda") if c.key not in figures["cells"]]
-    for index, cell in enumerate(missing):
-        if time.monotonic() > deadline:
-            return len(missing) - index
-        figures["cells"][cell.key] = _measure_or_say(cell, encoders[cell.encoder], device)
-        partial = out.with_suffix(".partial")
-        partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        partial.replace(out)
-        print(cell.key, figures["cells"][cell.key].get("step_ms"), flush=True)
-    return 0
+    figures = CellFile(out, torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
+    planned = {cell.key: cell for cell in cells(encoders, batches, graphs=device.type == "cuda")}
+
+    def measured(key: str) -> dict[str, Any]:
+        cell = _measure_or_say(planned[key], encoders[planned[key].encoder], device)
+        print(key, cell.get("step_ms"), flush=True)
+        return cell
+
+    return figures.complete(list(planned), measured, minutes)
 
 
 def _measure_or_say(cell: Cell, sizes: Sizes, device: torch.device) -> dict[str, Any]:

@@ -39,11 +39,24 @@ def open_runner(config: ModelConfig, folder: Path, states: Sequence[StateTensor]
     execution = Execution.parse(config.optional_text("execution") or CPU)
     path = graph_path(folder, config.optional_text("precision") or FULL)
     threads = config.integer("intra_op_threads", 1)
-    if execution.plain:
-        spinning = config.text("allow_spinning", ("0", "1")) == "1"
-        return CpuRunner(OnnxSession(path, intra_op_threads=threads, allow_spinning=spinning), states)
+    spinning = config.text("allow_spinning", ("0", "1")) == "1"
     # One more for the request that asks whether the server is well, which no limit counts.
     slots = 1 + (config.later_step_capacity or _SLOTS) if states else 0
+    return load_runner(path, execution, states, slots=slots, threads=threads, spinning=spinning)
+
+
+def load_runner(
+    path: Path,
+    execution: Execution,
+    states: Sequence[StateTensor],
+    *,
+    slots: int,
+    threads: int,
+    spinning: bool = False,
+) -> Runner:
+    """Load a graph with so many cache slots, as `open_runner`; threads that spin are for `cpu` alone."""
+    if execution.plain:
+        return CpuRunner(OnnxSession(path, intra_op_threads=threads, allow_spinning=spinning), states)
     # Imported when chosen: torch and onnx are no part of a server that runs on a processor.
     try:
         if execution.engine == "torch":

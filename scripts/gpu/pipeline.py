@@ -1,0 +1,112 @@
+"""The whole pipeline under Triton, graphs on a GPU, paced streams: `python -m scripts.gpu.pipeline --out figures.json`.
+
+For each way to run the graphs and to call the joint a server is started, and more and more streams speak at real time
+until the 99th percentile of the answers to chunks comes later than the next chunk. The callers share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from loadtest.bench import clip_speech, cpu_secs
+from loadtest.closed_loop import run_streams
+from scripts.export.description import ModelDescription
+from scripts.gpu.cell_file import CellFile
+from scripts.gpu.served import device_name
+from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
+from scripts.serving.staging import RepositorySettings, stage_repository
+
+ROOT = Path(__file__).resolve().parents[2]
+STREAMS = (16, 64, 128, 256, 512, 1024)
+JOINTS = ("local", "model")
+
+
+@contextmanager
+def serving(repository: Path, execution: str, precision: str, joint: str, streams: int) -> Iterator[TritonServer]:
+    """A server for so many streams."""
+    settings = RepositorySettings(
+        execution=execution, precision=precision, joint=joint, max_concurrent_streams=2 * streams
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        stage_repository(repository, Path(folder) / "model-repo", settings)
+        with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
+            yield server
+
+
+def measure(server: TritonServer, streams: int, chunks: int, chunk_samples: int, chunk_secs: float) -> dict[str, Any]:
+    """Let streams speak, and return their latencies in milliseconds and what the server used."""
+    speech = clip_speech(chunks * chunk_samples)(streams)
+    before, began = cpu_secs(server.pid), time.perf_counter()
+    result = run_streams(server.grpc_endpoint, speech, chunk_samples, pace_secs=chunk_secs)
+    wall = time.perf_counter() - began
+    p50, p95, p99 = (float(np.percentile(result.latencies_ms, share)) for share in (50, 95, 99))
+    root = psutil.Process(server.pid)
+    resident = sum(process.memory_info().rss for process in [root, *root.children(recursive=True)])
+    return {
+        "streams": streams,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "server_cores": (cpu_secs(server.pid) - before) / wall,
+        "server_gigabytes": resident / 1e9,
+        "kept_up": p99 < 1000 * chunk_secs,
+    }
+
+
+def climb(server: TritonServer, counts: tuple[int, ...], chunks: int, repository: Path) -> list[dict[str, Any]]:
+    """Return the figures of more and more streams, up to the first number that is too many."""
+    description = ModelDescription.load(repository / "description.json")
+    samples = description.streaming.chunk_samples
+    secs = samples / description.mel.sample_rate
+    run_streams(server.grpc_endpoint, clip_speech(4 * samples)(counts[0]), samples)  # warm-up
+    rows = []
+    for streams in counts:
+        rows.append(measure(server, streams, chunks, samples, secs))
+        print("  ", rows[-1], flush=True)
+        if not rows[-1]["kept_up"]:
+            break
+    return rows
+
+
+def main() -> int:
+    """Command line. The exit status is 3 when cells are missing: call again to go on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a present file is completed")
+    parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin no cell after so long")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--tiny", action="store_true", help="few streams, to try the command")
+    arguments = parser.parse_args()
+    counts, chunks = ((2, 4), 4) if arguments.tiny else (STREAMS, 12)
+    ways = [*itertools.product(("torch", "onnxruntime"), ("fp16", "fp32"))]
+    keys = [f"{engine}:{arguments.device} {precision} {joint}" for (engine, precision) in ways for joint in JOINTS]
+    figures = CellFile(arguments.out, device_name(on_gpu=arguments.device == "cuda"))
+
+    def cell(key: str) -> dict[str, Any]:
+        print(key, flush=True)
+        try:
+            execution, precision, joint = key.split()
+            with serving(arguments.model_repo, execution, precision, joint, counts[-1]) as server:
+                return {"trials": climb(server, counts, chunks, arguments.model_repo)}
+        except ServerStartError as error:
+            reason = str(error).splitlines()[1]
+            print("  ", reason, flush=True)
+            return {"not_run": reason}
+
+    missing = figures.complete(["cpu fp32 local", *keys], cell, arguments.minutes)
+    return 3 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

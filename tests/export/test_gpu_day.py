@@ -1,0 +1,57 @@
+"""The command for a GPU, on a processor: every part writes its file, says what it cannot run, and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch lives in the environment of NeMo: make test-nemo")
+
+from onnx_sequence.caches import Array
+from scripts.gpu import served
+from scripts.gpu.cell_file import CellFile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_served_encoder_is_measured_and_what_cannot_be_run_is_named(tmp_path: Path) -> None:
+    encoder = served.Encoder(ROOT / "model-repo")
+    for execution in ("torch:cpu", "onnxruntime:cpu"):
+        figures = served.measure(encoder, execution, "fp32", (1, 2))
+        assert 0 <= figures["largest_error"] < 1e-5
+        assert set(figures["steps"]) == {1, 2}
+        assert all(step["ms_p99"] >= step["ms"] > 0 for step in figures["steps"].values())
+    assert "which is missing" in served.measure(encoder, "torch:cpu", "fp8", (1,))["not_run"]
+
+
+def test_the_error_is_that_of_the_worst_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = served.Encoder(ROOT / "model-repo")
+    runner = encoder.runner("onnxruntime:cpu", "fp32", 8)
+    advance = runner.advance
+
+    def one_is_off(inputs: dict[str, Array], slots: list[int], names: list[str]) -> dict[str, Array]:
+        outputs = {name: array.copy() for name, array in advance(inputs, slots, names).items()}
+        outputs["ENCODED"][-1] *= 1.5
+        return outputs
+
+    monkeypatch.setattr(runner, "advance", one_is_off)
+    assert served.largest_error(encoder, runner) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    out = tmp_path / "figures"
+    CellFile(out / "served.json", "another device").put("torch:cpu fp32", {"largest_error": 0.0})
+    command = [sys.executable, "-m", "scripts.gpu.day", "--out", str(out), "--device", "cpu", "--tiny"]
+    parts = ["--parts", "scripts.gpu.served", "scripts.bench_gpu", "--minutes", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends")])}
+    run = subprocess.run([*command, *parts], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "has figures of another device; this is cpu" in run.stderr
+    assert "scripts.gpu.served: failed with status 1" in run.stdout
+    assert "scripts.bench_gpu: call again to go on" in run.stdout
+    assert json.loads((out / "served.json").read_text())["device"] == "another device"
