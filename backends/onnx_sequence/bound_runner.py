@@ -102,9 +102,9 @@ class BoundRunner:
         self._free.append(slot)
 
     def prepare(self, row: dict[str, Array], largest: int, output_names: Sequence[str]) -> None:
-        """See `Runner`."""
+        """See `Runner`. A batch of streams is no larger than there are slots."""
         runner: Runner = self
-        run_once(runner, row, (1, largest), output_names)
+        run_once(runner, row, (1, min(largest, self._total) if self._pools else largest), output_names)
 
     def run(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """See `Runner`."""

@@ -133,6 +133,7 @@ def test_streams_that_come_and_go_have_the_caches_that_numpy_gives_them(graph, e
 @pytest.mark.parametrize("execution", ENGINES)
 def test_more_streams_than_slots_are_refused_and_the_others_go_on(graph, execution):
     runner = runner_for(execution, graph, STATES, slots=2)
+    runner.prepare({"x": np.zeros((1, 2, 3), np.float32)}, 4, OUTPUTS)  # a batch that can never be
     slots = [runner.acquire() for _ in range(2)]
     with pytest.raises(ServerBusy, match="server full: 2 cache slots are in use"):
         runner.acquire()
