@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from scripts.serving.address import Address
 from scripts.serving.draining import forget_abandoned, wait_idle
 from scripts.serving.hidden_arguments import hide_arguments
 from scripts.serving.installation import TritonInstallation, find_triton
@@ -35,9 +36,6 @@ _CLIENT_HEADER = "x-amira-client"
 _SECRET_VARIABLES = ("AMIRA_API_KEY", "AMIRA_GATEWAY_API_KEYS")
 
 _QUANTILES = "0.5:0.05,0.95:0.005,0.99:0.001"
-
-# Where a running server can be found, for commands that work on it.
-ADDRESS_FILE = "address.json"
 
 # Triton counts every sequence without an END as in flight, abandoned ones too; `drain` is what waits for live ones.
 _TRITON_EXIT_SECS = 3
@@ -135,7 +133,6 @@ class TritonServer:
         self.log_path = options.runtime_folder / "triton.log"
         self.overload_file = options.runtime_folder / "overloaded"
         self._drain_file = options.runtime_folder / "draining"
-        self._address_file = options.runtime_folder / ADDRESS_FILE
         self._shared_memory = region_prefix(options.runtime_folder)
         self.probe_id = secrets.token_urlsafe()
         self.keys = Keys(secrets.token_urlsafe(), options.api_key)
@@ -237,18 +234,13 @@ class TritonServer:
                 start_new_session=True,
             )
         self._stubs = Stubs(self._process.pid)
-        address = {
-            "grpc_endpoint": self.grpc_endpoint,
-            "metrics_url": self.metrics_url,
-            "http_port": self.http_port,
-            "host": self.options.host,
-            "model_control": self.options.model_control,
-            # Whoever reads the file may change models.
-            "admin_key": self.keys.admin if self.options.model_control else None,
-        }
-        self._address_file.unlink(missing_ok=True)
-        self._address_file.touch(mode=0o600)
-        self._address_file.write_text(json.dumps(address), encoding="utf-8")
+        Address(
+            host=self.options.host,
+            grpc_endpoint=self.grpc_endpoint,
+            http_port=self.http_port,
+            metrics_url=self.metrics_url,
+            admin_key=self.keys.admin if self.options.model_control else None,
+        ).write(self.options.runtime_folder)
 
     def _environment(self) -> dict[str, str]:
         """Return the environment without what backends need not know."""
@@ -323,7 +315,7 @@ class TritonServer:
         """
         if self._process is None:
             return None
-        self._address_file.unlink(missing_ok=True)
+        Address.remove(self.options.runtime_folder)
         status: int | None = None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)

@@ -12,7 +12,6 @@ beside the old one, and the names that clients use follow in two steps:
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
@@ -24,10 +23,10 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from scripts.serving.address import Address
 from scripts.serving.draining import read_activity, wait_idle
 from scripts.serving.interfaces import ADMIN_HEADER
 from scripts.serving.pipelines import Pipeline, read_config, read_pipeline, read_pipelines
-from scripts.serving.server import ADDRESS_FILE
 from scripts.serving.staging import RepositorySettings, add_repository
 from scripts.serving.triton_http import TritonHttp, TritonRefusedError
 
@@ -55,14 +54,14 @@ class RunningServer:
     @staticmethod
     def find(runtime_folder: Path) -> RunningServer:
         """Return the server that runs from a folder. Raises SwitchError when there is none whose models may change."""
-        file = runtime_folder / ADDRESS_FILE
-        if not file.exists():
-            raise SwitchError(f"no server runs from {runtime_folder}: start one with `make serve`")
-        address = json.loads(file.read_text(encoding="utf-8"))
-        if not address["model_control"]:
+        try:
+            address = Address.read(runtime_folder)
+        except FileNotFoundError:
+            raise SwitchError(f"no server runs from {runtime_folder}: start one with `make serve`") from None
+        if address.admin_key is None:
             raise SwitchError("the server does not let its models change: start it with AMIRA_MODEL_CONTROL=explicit")
-        http = TritonHttp(address["http_port"], address["host"], {ADMIN_HEADER: address["admin_key"]})
-        return RunningServer(runtime_folder / "model-repo", http, address["metrics_url"])
+        http = TritonHttp(address.http_port, address.host, {ADMIN_HEADER: address.admin_key})
+        return RunningServer(runtime_folder / "model-repo", http, address.metrics_url)
 
 
 class VersionSwitch:
