@@ -21,6 +21,7 @@ from amira_asr.audio import Float32
 from amira_asr.connection import connect
 from amira_asr.errors import (
     AmiraError,
+    ClientClosed,
     DeadlineExceeded,
     ServerFull,
     ServerStopping,
@@ -94,6 +95,7 @@ class Endpoint:
         self._refused_until = self._failed_until = self._counted_at = 0.0
         self._probing: asyncio.Task[AmiraError | None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def state(self) -> EndpointState:
@@ -123,6 +125,10 @@ class Endpoint:
             raise self.failed(error, began) from error
         except asyncio.TimeoutError as error:
             raise self.too_late(timeout_secs) from error
+        except asyncio.CancelledError:
+            if self._closed:  # gRPC cancels the calls of a connection that is closed
+                raise ClientClosed("this client is closed: make a new one") from None
+            raise
         self.answered()
         return answer
 
@@ -163,7 +169,8 @@ class Endpoint:
         return error is None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection. Calls on their way fail, and nobody looks for the server any more."""
+        self._closed = True
         tasks = [task for task in (self._probing, self._looking) if task is not None]
         for task in tasks:
             task.cancel()
@@ -226,7 +233,7 @@ class Endpoint:
                 self._counted_at = now
                 with contextlib.suppress(type(error)), self._breaker:
                     raise error
-            if self._looking is None or self._looking.done():
+            if not self._closed and (self._looking is None or self._looking.done()):
                 self._looking = asyncio.ensure_future(self._look())
             if (state := self.state).circuit != "closed":
                 return type(error)(f"{error}; {state}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -352,3 +354,34 @@ async def test_turns_are_fair_when_one_is_left_alone():
         for _ in range(10):
             await recognise(client, range(1, 3))
     assert Counter(starts(servers)[1:]) == Counter([5, 5])
+
+
+async def test_closing_ends_calls_on_their_way():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = AsyncAsrClient(Settings(triton_endpoint=f"127.0.0.1:{silent.getsockname()[1]}"))
+        waiting = asyncio.ensure_future(client.models())
+        await asyncio.sleep(0.2)
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await waiting
+
+
+async def test_nobody_looks_for_a_server_after_closing():
+    """A stream that fails because its client was closed is no reason to."""
+
+    async def endless():
+        for level in itertools.count(1):
+            yield chunk(level)
+            await asyncio.sleep(0.05)
+
+    async with serving(FakeTriton()) as address:
+        before = asyncio.all_tasks()
+        client = AsyncAsrClient(Settings(triton_endpoint=address, resume_timeout_secs=0))
+        events = client.stream(endless())
+        await anext(events)
+        await client.close()
+        with pytest.raises(ServerUnavailable):
+            async for _ in events:
+                pass
+        await asyncio.sleep(0.1)
+        assert not [task for task in asyncio.all_tasks() - before if "_look" in str(task)]
