@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,3 +47,14 @@ def check_sample_rate(parameters: Mapping[str, str | int | bool], expected: int)
     rate = parameters.get("sample_rate", expected)
     if str(rate) != str(expected):
         raise ValueError(f"parameter sample_rate is {rate!r}; this model takes {expected} Hz: resample the audio")
+
+
+def check_checksum(parameters: Mapping[str, str | int | bool], audio: npt.NDArray[np.float32]) -> None:
+    """Raise ValueError when the optional request parameter `audio_crc32` is not the CRC-32 of AUDIO's bytes.
+
+    gRPC has no checksum, and a bit that TCP's did not notice would become wrong words. This one is zlib's CRC-32 of the
+    samples as they are sent, little-endian.
+    """
+    expected = parameters.get("audio_crc32")
+    if expected is not None and str(expected) != str(zlib.crc32(audio.tobytes())):
+        raise ValueError("AUDIO arrived damaged: its CRC-32 is not what parameter audio_crc32 says; send it again")

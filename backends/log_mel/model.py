@@ -27,7 +27,7 @@ from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
 from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import UtterancePlaces
-from log_mel.audio import check_audio, check_length, check_sample_rate
+from log_mel.audio import check_audio, check_checksum, check_length, check_sample_rate
 from log_mel.front_end import Chunk, FrontEnd, Window
 from log_mel.kaldi import KaldiFrontEnd
 from log_mel.mel import LogMel
@@ -107,7 +107,9 @@ class TritonPythonModel:
                 self._admission.admit(client_key(parameters), sequence_id=request.sequence_id)
                 check_sample_rate(parameters, self._sample_rate)
                 GateOptions.refuse(parameters, "is for streams; whole utterances have no gate")
-                audio = check_audio(request.array("AUDIO"))
+                samples = request.array("AUDIO")
+                check_checksum(parameters, samples)
+                audio = check_audio(samples)
                 if not 0 < len(audio) <= self._max_samples:
                     raise ValueError(
                         f"AUDIO has {len(audio)} samples; allowed: 1 to {self._max_samples} "
@@ -174,7 +176,9 @@ class TritonPythonModel:
             stream.gate = self._gate.requested(parameters)
         else:
             GateOptions.refuse(parameters, "comes too late; allowed only with START")
-        audio = check_audio(request.array("AUDIO"))
+        samples = request.array("AUDIO")
+        check_checksum(parameters, samples)
+        audio = check_audio(samples)
         check_length(len(audio), self._chunk_samples, end=request.end)
         self._limits.receive(stream, len(audio), overload)
         return Chunk(stream.features, audio, request.end)

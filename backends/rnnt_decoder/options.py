@@ -63,7 +63,8 @@ class OptionsReader:
     | endpoint_length_ms | int | 1,000 to 600,000, or 0 for never | 20,000 |
     | finalize (any chunk) | bool | | false |
 
-    `sample_rate`, `x-amira-client` and names that start with `vad_` are the preprocessor's. Numbers may be text.
+    `sample_rate`, `audio_crc32`, `x-amira-client` and names that start with `vad_` are the preprocessor's.
+    Numbers may be text.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class OptionsReader:
 
 
 def _of_the_preprocessor(name: str) -> bool:
-    return name == "sample_rate" or name.startswith("vad_") or is_client_key(name)
+    return name in ("sample_rate", "audio_crc32") or name.startswith("vad_") or is_client_key(name)
 
 
 class _Values:

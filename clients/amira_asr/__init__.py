@@ -19,6 +19,7 @@ from amira_asr.client import AsrClient
 from amira_asr.endpoint import EndpointState
 from amira_asr.errors import (
     AmiraError,
+    AudioDamaged,
     CircuitOpen,
     ClientClosed,
     DeadlineExceeded,
@@ -41,6 +42,7 @@ __all__ = [
     "AmiraError",
     "AsrClient",
     "AsyncAsrClient",
+    "AudioDamaged",
     "CircuitOpen",
     "ClientClosed",
     "DeadlineExceeded",

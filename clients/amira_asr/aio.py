@@ -260,7 +260,7 @@ class AsyncAsrClient:
                 form.name,
                 samples,
                 protocol.outputs(),
-                parameters=options.parameters(),
+                parameters=options.parameters() | protocol.checksum(samples),
                 headers=span.headers(),
             )
             final = protocol.read_transcript(await asking, form.frame_secs, (time.perf_counter() - began) * 1e3)

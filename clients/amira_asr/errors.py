@@ -82,6 +82,12 @@ class SequenceLost(AmiraError):
     retryable = True
 
 
+class AudioDamaged(AmiraError):
+    """The audio that arrived is not what was sent: the line turns bits over, and has no TLS to notice it."""
+
+    retryable = True
+
+
 class InvalidAudio(AmiraError):
     """The audio cannot be decoded, or is not what the model takes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from amira_asr.audio import Float32
 from amira_asr.chunker import Chunker, SampleFormat
 from amira_asr.errors import (
     AmiraError,
+    AudioDamaged,
     DeadlineExceeded,
     InvalidAudio,
     InvalidRequest,
@@ -73,6 +75,7 @@ _MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
     ("is not live here|failed earlier|must specify the START flag", SequenceLost, "{message} (start a new stream)"),
     (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint ({message})"),
     ("unknown model: .* is not found", ServerError, "{message} at {endpoint}: `amira-asr models` lists what it has"),
+    ("arrived damaged", AudioDamaged, "{message}"),
     (r"\bAUDIO\b|\bsample_rate\b", InvalidAudio, "{message}"),
     (r"; allowed\b|: unknown parameter|: phrases\b|: lm_weight\b|comes too late", InvalidRequest, "{message}"),
 )
@@ -153,6 +156,11 @@ def inputs(audio: Float32) -> list[grpc.InferInput]:
     tensor = grpc.InferInput("AUDIO", [1, len(audio)], "FP32")
     tensor.set_data_from_numpy(np.ascontiguousarray(audio[None], np.float32))
     return [tensor]
+
+
+def checksum(audio: Float32) -> dict[str, Parameter]:
+    """Return the request parameter by which the server knows [samples] that were damaged on their way."""
+    return {"audio_crc32": zlib.crc32(audio.astype(np.float32, copy=False).tobytes())}
 
 
 def chunk_request(

@@ -73,7 +73,9 @@ class ServerSequence:
 
     def send(self, chunk: Float32, *, end: bool, finalize: bool = False) -> None:
         """Send a chunk, the last one with `end`; `finalize` ends the segment with it."""
-        parameters = {} if self._begun else self._options.parameters()
+        parameters = protocol.checksum(chunk)
+        if not self._begun:
+            parameters |= self._options.parameters()
         if finalize:
             parameters["finalize"] = True
         request = protocol.chunk_request(

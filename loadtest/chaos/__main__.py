@@ -17,10 +17,9 @@ from pathlib import Path
 from loadtest.chaos.report import print_head, print_outcome, print_totals, totals
 from loadtest.chaos.scenarios import SCENARIOS
 from loadtest.chaos.site import Site
-from loadtest.chaos.speech import hear_in_peace, turns
-from loadtest.chaos.stage import Outcome, Stage
+from loadtest.chaos.speech import Script, turns
+from loadtest.chaos.stage import WATCHDOG_SECS, Outcome, Stage
 from scripts.measurement import write_measurement
-from scripts.serving.staging import RepositorySettings
 
 IDLE_SECS = 5.0
 
@@ -53,12 +52,12 @@ def main() -> int:
 async def play_all(names: list[str], streams: int, speed: float) -> list[Outcome]:
     """Play scenarios on one server; return what came of them."""
     outcomes = []
-    recordings = turns()
     with tempfile.TemporaryDirectory() as folder:
-        settings = RepositorySettings(max_concurrent_streams=4000, stream_timeout_secs=IDLE_SECS)
-        async with Site(Path(folder), settings) as site:
-            expected = await hear_in_peace(site.endpoint, recordings)
-            stage = Stage(Path(folder), site, recordings, expected, streams, speed)
+        site = Site(
+            Path(folder), max_concurrent_streams=4000, stream_timeout_secs=IDLE_SECS, watchdog_secs=WATCHDOG_SECS
+        )
+        async with site:
+            stage = Stage(Path(folder), site, await Script.heard_in_peace(site.endpoint, turns()), streams, speed)
             stage.baseline = await stage.warm_up(site)
             print_head()
             for name in names:

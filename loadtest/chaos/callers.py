@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 
 from amira_asr import AsyncAsrClient, Final, Settings
@@ -20,11 +21,11 @@ _STAGGER_SECS = 1.0
 
 @dataclass
 class Call:
-    """One stream.
+    """One stream, or one whole recording.
 
     Attributes:
         recording: index of what is said.
-        answers: (when, how many seconds of audio the answer covers), monotonic clock.
+        answers: (when, how many seconds of audio the answer covers), monotonic clock; a recording begins with none.
         final: the last answer; None while there is none.
         error: why the stream ended without one.
     """
@@ -39,16 +40,24 @@ class Call:
         """Whether the stream has ended, in one way or the other."""
         return self.final is not None or self.error is not None
 
-    def silent_secs(self, since: float) -> float | None:
-        """Return how long after `since` the next news came; None for a stream that was over, or had none."""
-        return next((at - since for at, _ in self.answers if at > since), None)
+    def longest_silence_secs(self, since: float) -> float:
+        """Return the longest time without news from `since` on."""
+        moments = [since, *(at for at, _ in self.answers if at > since)]
+        return max(later - earlier for earlier, later in pairwise(moments))
 
 
 class Callers:
     """Some streams at once, of one client. A context manager: leaving it ends those that still run."""
 
     def __init__(
-        self, settings: Settings, recordings: Sequence[Float32], count: int, *, speed: float = 1.0, seed: int = 0
+        self,
+        settings: Settings,
+        recordings: Sequence[Float32],
+        count: int,
+        *,
+        speed: float = 1.0,
+        whole: bool = False,
+        seed: int = 0,
     ) -> None:
         """Prepare.
 
@@ -57,10 +66,11 @@ class Callers:
             recordings: [samples] float32 each, 16 kHz; callers take them in turn.
             count: streams.
             speed: 1 for the pace of speech, 2 for twice that.
+            whole: they do not speak, but send whole recordings.
             seed: of when each of them begins.
         """
         self.calls = [Call(index % len(recordings)) for index in range(count)]
-        self._settings, self._recordings, self._speed = settings, recordings, speed
+        self._settings, self._recordings, self._speed, self._whole = settings, recordings, speed, whole
         self._audio_secs = sum(len(recordings[call.recording]) for call in self.calls) / MODEL_SAMPLE_RATE
         self._source = random.Random(seed)
         self._news = asyncio.Condition()
@@ -100,8 +110,10 @@ class Callers:
 
     async def _call(self, client: AsyncAsrClient, call: Call) -> None:
         await asyncio.sleep(self._source.uniform(0, _STAGGER_SECS) / self._speed)
+        audio = self._recordings[call.recording]
         try:
-            async for event in client.stream(self._speak(self._recordings[call.recording])):
+            events = self._transcribe(client, call, audio) if self._whole else client.stream(self._speak(audio))
+            async for event in events:
                 call.answers.append((time.monotonic(), event.audio_secs))
                 if isinstance(event, Final):
                     call.final = event
@@ -111,6 +123,11 @@ class Callers:
             call.error = error
             async with self._news:
                 self._news.notify_all()
+
+    async def _transcribe(self, client: AsyncAsrClient, call: Call, audio: Float32) -> AsyncIterator[Final]:
+        """Yield what is heard of a whole recording."""
+        call.answers.append((time.monotonic(), 0.0))
+        yield await client.transcribe(audio)
 
     async def _speak(self, audio: Float32) -> AsyncIterator[Float32]:
         """Yield buffers as they are spoken; after a stall those that were meanwhile come at once."""

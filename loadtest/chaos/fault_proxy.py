@@ -26,12 +26,14 @@ class Line:
         bytes_per_sec: most, in each direction of each connection; None for no limit.
         silent: nothing arrives any more, and nobody is told.
         damage: probability that a piece arrives with one bit turned over.
+        damage_there: the same, of pieces to the endpoint alone, not of those back.
     """
 
     delay_secs: float = 0.0
     bytes_per_sec: float | None = None
     silent: bool = False
     damage: float = 0.0
+    damage_there: float = 0.0
 
 
 GOOD_LINE = Line()
@@ -57,6 +59,7 @@ class FaultProxy:
             seed: of what is damaged.
         """
         self.line = GOOD_LINE
+        self.refusing = False  # new connections are reset: nobody is behind it
         self.damaged = 0
         host, port = endpoint.split(":")
         self._target = (host, int(port))
@@ -108,6 +111,9 @@ class FaultProxy:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect to the endpoint and carry both directions until one end breaks or both are done."""
+        if self.refusing:
+            _reset(writer)
+            return
         try:
             other_reader, other_writer = await asyncio.open_connection(*self._target, ssl=self._connect_tls)
         except OSError:  # nobody there: the caller sees the same through the proxy
@@ -116,8 +122,8 @@ class FaultProxy:
         pair = (writer, other_writer)
         self._connections.add(pair)
         directions = [
-            asyncio.create_task(self._pass(reader, other_writer)),
-            asyncio.create_task(self._pass(other_reader, writer)),
+            asyncio.create_task(self._pass(reader, other_writer, there=True)),
+            asyncio.create_task(self._pass(other_reader, writer, there=False)),
         ]
         try:
             await asyncio.gather(*directions)
@@ -131,10 +137,10 @@ class FaultProxy:
             for end in pair:
                 end.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, there: bool) -> None:
         """Carry one direction, in order, until its end. Raises OSError when it breaks."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW)
-        delivery = asyncio.create_task(self._deliver(under_way.get, writer))
+        delivery = asyncio.create_task(self._deliver(under_way.get, writer, there=there))
         loop = asyncio.get_running_loop()
         try:
             data = b"-"
@@ -146,7 +152,7 @@ class FaultProxy:
             delivery.cancel()
 
     async def _deliver(
-        self, next_piece: Callable[[], Awaitable[tuple[float, bytes]]], writer: asyncio.StreamWriter
+        self, next_piece: Callable[[], Awaitable[tuple[float, bytes]]], writer: asyncio.StreamWriter, *, there: bool
     ) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -159,7 +165,7 @@ class FaultProxy:
             line = self.line
             if line.silent:
                 continue
-            if self._source.random() < line.damage:
+            if self._source.random() < line.damage + line.damage_there * there:
                 data = self._turn_a_bit(data)
             writer.write(data)
             await writer.drain()

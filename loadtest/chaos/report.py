@@ -13,7 +13,7 @@ def print_head() -> None:
     """Print the names of the columns."""
     print(
         f"{'scenario':<28} {'streams':>7} {'same':>5} {'lost':>5} {'twice':>5} {'other':>5} {'failed':>6} "
-        f"{'restarts':>8} {'waited s':>12} {'memory MB':>13} {'took s':>7}",
+        f"{'restarts':>8} {'unready s':>9} {'waited s':>12} {'memory MB':>13} {'took s':>7}",
         flush=True,
     )
 
@@ -27,8 +27,8 @@ def print_outcome(outcome: Outcome) -> None:
         memory = f"{outcome.before.private_mb:.0f} > {outcome.after.private_mb:.0f}"
     print(
         f"{outcome.scenario:<28} {outcome.streams:7d} {outcome.identical:5d} {words.lost:5d} {words.doubled:5d} "
-        f"{words.changed:5d} {sum(outcome.failed.values()):6d} {outcome.restarts:8d} {waited:>12} {memory:>13} "
-        f"{outcome.seconds:7.1f}{'  ' + outcome.note if outcome.note else ''}",
+        f"{words.changed:5d} {sum(outcome.failed.values()):6d} {outcome.restarts:8d} {outcome.unready_secs:9.1f} "
+        f"{waited:>12} {memory:>13} {outcome.seconds:7.1f}{'  ' + outcome.note if outcome.note else ''}",
         flush=True,
     )
     for problem in outcome.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,12 +14,19 @@ from amira_asr import Final, Settings
 from amira_asr.audio import Float32
 from loadtest.chaos.callers import Call, Callers
 from loadtest.chaos.comparison import Difference, compare, identical
+from loadtest.chaos.health import HealthCheck
 from loadtest.chaos.site import Footprint, Site
+from loadtest.chaos.speech import Script
 
 # What a busy machine keeps, too; faults are noticed by broken connections long before, and servers are back sooner.
 DEADLINE_SECS = 30.0
 _RESUME_SECS = 180.0
+# Of the shared server. Longer than what other scenarios freeze for a moment.
+WATCHDOG_SECS = 8.0
 _MOST_SEQUENCES = 4
+_CHUNK_SAMPLES = 8960
+# Metrics of backends are that old at most.
+_PUBLISHED_SECS = 2.0
 # Memory and handles that a server may hold more after a scenario: allocators and gRPC keep what they once needed.
 ALLOWED_MB = 64.0
 ALLOWED_HANDLES = 64
@@ -34,9 +42,11 @@ class Outcome:
         identical: streams with the tokens and times of an undisturbed run.
         difference: words lost, doubled and changed in streams that ended well.
         failed: streams that ended with an error, by error.
-        recovery_secs: from the fault to the next news, of each stream that was speaking.
+        recovery_secs: longest time without news since the fault, of each stream that was speaking; a chunk's, or less
+            than that at more speed, when nothing held it up.
         before, after: what the server held.
-        restarts: of the server.
+        restarts: of the server by its launcher, as the metric `amira_server_restarts` counts them.
+        unready_secs: for how long a load balancer saw it not ready.
         seconds: the whole scenario took.
         note: what else there is to say.
         problems: what must not be; empty when all is well.
@@ -51,6 +61,7 @@ class Outcome:
     before: Footprint | None = None
     after: Footprint | None = None
     restarts: int = 0
+    unready_secs: float = 0.0
     seconds: float = 0.0
     note: str = ""
     problems: list[str] = field(default_factory=list)
@@ -60,18 +71,25 @@ class Outcome:
         """Of the streams, seconds."""
         return statistics.median(self.recovery_secs) if self.recovery_secs else None
 
-    def judge(self) -> None:
-        """Add what must not be: words that differ, streams that failed, what the server did not give back."""
+    def judge(self, *, may_refuse: bool = False) -> None:
+        """Add what must not be: words that differ, streams that failed, what the server did not give back.
+
+        Args:
+            may_refuse: a stream may end with an error that says why; words that differ are wrong all the same.
+        """
         found = self.problems
         different = self.streams - self.identical - sum(self.failed.values())
         if different:
             found.append(f"{different} streams differ")
-        found += [f"{count} streams failed: {reason}" for reason, count in self.failed.items()]
+        if not may_refuse:
+            found += [f"{count} streams failed: {reason}" for reason, count in self.failed.items()]
         if self.before is not None and self.after is not None:
             if self.after.live_streams:
                 found.append(f"{self.after.live_streams} streams still hold a place")
             if self.after.private_mb - self.before.private_mb > ALLOWED_MB:
                 found.append(f"memory grew from {self.before.private_mb:.0f} to {self.after.private_mb:.0f} MB")
+            if self.restarts and not self.unready_secs:
+                found.append("it was started anew, and ready all the while")
             if self.after.handles - self.before.handles > ALLOWED_HANDLES:
                 found.append(f"handles grew from {self.before.handles} to {self.after.handles}")
 
@@ -81,6 +99,7 @@ class Outcome:
         recovery = values.pop("recovery_secs")
         values["recovery_median_secs"] = None if not recovery else round(statistics.median(recovery), 2)
         values["recovery_longest_secs"] = None if not recovery else round(max(recovery), 2)
+        values["unready_secs"] = round(self.unready_secs, 1)
         values["seconds"] = round(self.seconds, 1)
         return values
 
@@ -97,7 +116,7 @@ class Outcome:
             self.identical += identical(wanted, call.final)
             self.difference += compare(wanted.text.split(), call.final.text.split())
             if fault_at is not None and call.answers[0][0] < fault_at < call.answers[-1][0]:
-                self.recovery_secs.append(next(at for at, _ in call.answers if at > fault_at) - fault_at)
+                self.recovery_secs.append(call.longest_silence_secs(fault_at))
 
 
 def client_settings(endpoint: str, deadline_secs: float = DEADLINE_SECS) -> Settings:
@@ -112,8 +131,7 @@ class Stage:
     Attributes:
         folder: for files of servers.
         site: the server that scenarios share.
-        recordings: what callers say, [samples] float32 each.
-        expected: what the undisturbed server heard of each of them.
+        script: what callers say, if a scenario has none of its own.
         streams: callers of a scenario.
         speed: of their speech.
         baseline: what the shared server holds after as many streams as a scenario has.
@@ -121,11 +139,15 @@ class Stage:
 
     folder: Path
     site: Site
-    recordings: Sequence[Float32]
-    expected: Sequence[Final]
+    script: Script
     streams: int
     speed: float
     baseline: Footprint | None = None
+
+    @property
+    def chunk(self) -> Float32:
+        """One chunk of speech, [samples]."""
+        return self.script.recordings[0][:_CHUNK_SAMPLES]
 
     async def warm_up(self, site: Site) -> Footprint:
         """Let streams be heard at full speed; return what the server holds then.
@@ -133,7 +155,7 @@ class Stage:
         They are as many as there may be at once: cut off three times, a stream leaves three sequences.
         """
         settings = client_settings(site.endpoint)
-        async with Callers(settings, self.recordings, _MOST_SEQUENCES * self.streams, speed=50) as callers:
+        async with Callers(settings, self.script.recordings, _MOST_SEQUENCES * self.streams, speed=50) as callers:
             await callers.finished()
         return await site.footprint()
 
@@ -147,6 +169,10 @@ class Stage:
         after_share: float = 0.3,
         before: Footprint | None = None,
         deadline_secs: float = DEADLINE_SECS,
+        script: Script | None = None,
+        callers: int | None = None,
+        speed: float | None = None,
+        may_refuse: bool = False,
     ) -> Outcome:
         """Let callers speak, do something to them meanwhile, and see what they heard in the end.
 
@@ -158,23 +184,27 @@ class Stage:
             before: what the server held; None for the baseline of the shared one, or to find out.
             after_share: of the audio has been answered when the fault begins.
             deadline_secs: of the clients.
+            script: what they say, if it is something else.
+            callers: how many, if not as many as always.
+            speed: of their speech, if not that of all.
+            may_refuse: as `Outcome.judge`.
         """
-        site = site or self.site
+        site, script = site or self.site, script or self.script
         before = before or (self.baseline if site is self.site else None) or await self.warm_up(site)
         outcome = Outcome(name, before=before)
-        began, restarts = time.monotonic(), site.restarts
+        began, restarts = time.monotonic(), await site.restarts()
         settings = client_settings(endpoint or site.endpoint, deadline_secs)
-        async with Callers(settings, self.recordings, self.streams, speed=self.speed) as callers:
-            await callers.heard(after_share)
-            fault_at = time.monotonic()
-            outcome.note = await fault(callers) or ""
-            outcome.note_calls(await callers.finished(), self.expected, fault_at)
-        await self.conclude(outcome, site)
-        outcome.restarts = site.restarts - restarts
+        with HealthCheck(site.ready_url) as health:
+            count, pace = callers or self.streams, speed or self.speed
+            async with Callers(settings, script.recordings, count, speed=pace, whole=script.whole) as speaking:
+                await speaking.heard(after_share)
+                fault_at = time.monotonic()
+                outcome.note = await fault(speaking) or ""
+                outcome.note_calls(await speaking.finished(), script.expected, fault_at)
+            outcome.after = await site.settled()
+        if health.unready_secs:
+            await asyncio.sleep(_PUBLISHED_SECS)
+        outcome.restarts, outcome.unready_secs = await site.restarts() - restarts, health.unready_secs
         outcome.seconds = time.monotonic() - began
+        outcome.judge(may_refuse=may_refuse)
         return outcome
-
-    async def conclude(self, outcome: Outcome, site: Site) -> None:
-        """Look at what the server still holds when all streams are over, and judge."""
-        outcome.after = await site.settled()
-        outcome.judge()

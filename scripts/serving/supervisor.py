@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from scripts.serving.watchdog import Fault, OverloadMark, Watchdog
 
 _POLL_SECS = 0.25
 _FIRST_PAUSE_SECS, _LONGEST_PAUSE_SECS = 0.5, 30.0
+# A server that has served for so long is started anew at once: its callers wait. One that has not may need a pause.
+_STEADY_SECS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,13 @@ class Supervisor:
         self._watchdog: Watchdog | None = None
         self._restarts: deque[float] = deque()
         self._causes: Counter[str] = Counter()
+        self._started = math.inf
+        self._short_runs = 0  # one after the other
 
     def start(self) -> None:
         """Start the server and wait until it has recognised something. Raises ServerStartError."""
         server = self._server
+        self._started = math.inf
         server.start(restarts=self._causes)
         server.wait_ready()
         overload = OverloadMark(server.overload_file, self._options.max_pending)
@@ -68,6 +74,7 @@ class Supervisor:
         except (OSError, TritonRefusedError) as error:
             raise ServerStartError(f"the server is ready but does not work: {error}\n{server.log_tail()}") from error
         self._watchdog.start()
+        self._started = time.monotonic()
 
     def run(self) -> None:
         """Watch the server, and start it anew whenever it has to be; return when it is given up."""
@@ -79,7 +86,10 @@ class Supervisor:
             if not self._may_restart():
                 self._say(f"given up after {len(self._restarts)} restarts in {self._options.window_secs:g} s")
                 return
-            time.sleep(min(_FIRST_PAUSE_SECS * 2 ** (len(self._restarts) - 1), _LONGEST_PAUSE_SECS))
+            if time.monotonic() - self._started > _STEADY_SECS:
+                self._short_runs = 0
+            time.sleep(min(_FIRST_PAUSE_SECS * 2**self._short_runs, _LONGEST_PAUSE_SECS))
+            self._short_runs += 1
             self._causes[fault.cause] += 1
             try:
                 self.start()

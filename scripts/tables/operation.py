@@ -56,6 +56,7 @@ def chaos(figures: Figures) -> str:
                 *words.values(),
                 sum(row["failed"].values()),
                 row["restarts"],
+                f"{row.get('unready_secs', 0):.1f}",
                 " / ".join(f"{secs:.1f}" for secs in recovery if secs is not None),
                 " → ".join(f"{megabytes:.0f}" for megabytes in memory),
                 row["note"],
@@ -70,6 +71,6 @@ def chaos(figures: Figures) -> str:
         sums["changed"],
         sum(sums["failed"].values()),
     ]
-    rows.append(["**all**", *(f"**{number}**" for number in last), "", "", "", ""])
+    rows.append(["**all**", *(f"**{number}**" for number in last), "", "", "", "", ""])
     heads = ["fault", "streams", "as undisturbed", "words lost", "doubled", "changed", "failed", "restarts"]
-    return table([*heads, "seconds waited, median / longest", "memory MB", ""], rows)
+    return table([*heads, "s not ready", "s without news, median / longest", "memory MB", ""], rows)

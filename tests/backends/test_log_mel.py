@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_mel.audio import check_audio, check_length, check_sample_rate
+from log_mel.audio import check_audio, check_checksum, check_length, check_sample_rate
 from log_mel.front_end import Chunk
 from log_mel.mel import LogMel
 from log_mel.streaming import StreamingLogMel, WindowGeometry
@@ -113,6 +115,17 @@ def test_bad_audio_is_named(audio, message):
 
 def test_slight_overshoot_is_audio():
     assert len(check_audio(np.array([[1.02, -1.1]], np.float32))) == 2
+
+
+def test_a_bit_that_was_turned_over_is_noticed():
+    audio = np.linspace(-0.5, 0.5, 8960, dtype=np.float32)[None]
+    check_checksum({}, audio)
+    check_checksum({"audio_crc32": zlib.crc32(audio)}, audio)
+    check_checksum({"audio_crc32": str(zlib.crc32(audio))}, audio)
+    damaged = audio.copy()
+    damaged.view(np.uint32)[0, 1234] ^= 1
+    with pytest.raises(ValueError, match="AUDIO arrived damaged: its CRC-32 is not what parameter audio_crc32 says"):
+        check_checksum({"audio_crc32": zlib.crc32(audio)}, damaged)
 
 
 def test_another_sample_rate_is_refused():

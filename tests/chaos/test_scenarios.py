@@ -16,13 +16,14 @@ def test_every_scenario_is_described():
     assert all(play.__doc__ for play in SCENARIOS.values())
 
 
-async def test_streams_survive_a_killed_server_and_a_bad_line():
-    outcomes = await play_all(["server killed", "connection slow", "clients cut off"], STREAMS, SPEED)
+async def test_streams_survive_a_killed_server_and_bad_lines():
+    outcomes = await play_all(["server killed", "connection slow", "audio damaged", "clients cut off"], STREAMS, SPEED)
     assert [problem for outcome in outcomes for problem in outcome.problems] == []
     killed = outcomes[0]
     assert killed.restarts == 1
     assert killed.recovery_secs
-    assert totals(outcomes)["identical"] == len(outcomes) * STREAMS
+    assert all(outcome.identical + sum(outcome.failed.values()) == STREAMS for outcome in outcomes)
+    assert totals(outcomes)["streams"] == len(outcomes) * STREAMS
 
 
 def test_what_must_not_be_is_a_problem():

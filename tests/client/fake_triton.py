@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -155,6 +156,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 def own_parameters(request):
     """Request parameters as the decoder would see them."""
     values = {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
+    assert values.pop("audio_crc32") == zlib.crc32(audio_of(request))
     return {name: value for name, value in values.items() if not name.startswith("sequence_")}
 
 

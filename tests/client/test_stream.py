@@ -95,6 +95,15 @@ async def test_a_lost_sequence_is_replayed_without_a_trace(client, triton, kind,
         assert not any(ends[:-1]), "a chunk was sent to a sequence after its END"
 
 
+async def test_audio_that_was_damaged_on_its_way_is_sent_again(client, triton):
+    damaged = "AUDIO arrived damaged: its CRC-32 is not what parameter audio_crc32 says; send it again"
+    triton.fail_at[5] = damaged
+    events = await recognise(client, [chunk(level) for level in range(1, 20)])
+    assert [event.text for event in events] == [words(*range(1, n + 1)) for n in [*range(1, 20), 19]]
+    triton.fail_at[len(triton.requests)] = damaged
+    assert (await client.transcribe(chunk(5))).text == "w5"
+
+
 async def test_two_losses_apart_are_survived(client, triton):
     triton.forget_before |= {5, 30}
     events = await recognise(client, [chunk(level) for level in range(1, 30)])

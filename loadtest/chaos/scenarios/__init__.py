@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from loadtest.chaos.scenarios import clients, limits, lines, processes
+from loadtest.chaos.scenarios import clients, limits, lines, processes, speech
 from loadtest.chaos.stage import Outcome, Stage
 
 Play = Callable[[Stage], Awaitable[Outcome]]
@@ -21,10 +21,16 @@ _ALL: tuple[Play, ...] = (
     processes.decoder_greedy_killed,
     processes.server_frozen,
     processes.encoder_frozen,
+    processes.encoder_hung,
+    speech.long_streams_killed,
+    speech.recordings_killed,
     lines.connection_cut,
+    lines.connection_away,
+    lines.connection_cut_again,
     lines.connection_slow,
     lines.connection_narrow,
     lines.connection_silent,
+    lines.audio_damaged,
     lines.connection_damaged,
     clients.client_frozen,
     clients.clients_cut_off,

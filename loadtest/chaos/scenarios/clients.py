@@ -20,7 +20,6 @@ from loadtest.chaos.stage import Outcome, Stage, client_settings
 _FROZEN_SECS = 9.0
 _SPOKEN_SECS = 6.0
 _CUTTING_SECS = 8.0
-_CHUNK = 8960
 
 
 async def client_frozen(stage: Stage) -> Outcome:
@@ -31,7 +30,9 @@ async def client_frozen(stage: Stage) -> Outcome:
     receiving, sending = context.Pipe(duplex=False)
     settings = client_settings(stage.site.endpoint)
     process = context.Process(
-        target=_call_and_send, args=(sending, settings, stage.recordings, stage.streams, stage.speed), daemon=True
+        target=_call_and_send,
+        args=(sending, settings, stage.script.recordings, stage.streams, stage.speed),
+        daemon=True,
     )
     process.start()
     sending.close()
@@ -46,9 +47,10 @@ async def client_frozen(stage: Stage) -> Outcome:
     finally:
         process.kill()
         process.join()
-    outcome.note_calls(calls, stage.expected, fault_at)
-    await stage.conclude(outcome, stage.site)
+    outcome.note_calls(calls, stage.script.expected, fault_at)
+    outcome.after = await stage.site.settled()
     outcome.seconds = time.monotonic() - began
+    outcome.judge()
     return outcome
 
 
@@ -67,12 +69,12 @@ def _call_and_send(
 
 async def clients_cut_off(stage: Stage) -> Outcome:
     """Other clients cancel their gRPC streams while requests are being answered, all the time."""
-    chunk, seconds = stage.recordings[0][:_CHUNK], _CUTTING_SECS / stage.speed
+    chunk, seconds = stage.chunk, _CUTTING_SECS / stage.speed
     await cut_off(stage.site.endpoint, chunk, seconds)  # memory is what so many at once need
-    before, crashes = await stage.site.footprint(), stage.site.restarts
+    before, crashes = await stage.site.footprint(), await stage.site.restarts()
 
     async def cut(_callers: Callers) -> str:
         count = await cut_off(stage.site.endpoint, chunk, seconds)
-        return f"{count} streams cancelled, {stage.site.restarts - crashes} crashes"
+        return f"{count} streams cancelled, {await stage.site.restarts() - crashes} crashes"
 
     return await stage.disturbed("clients cut off", cut, before=before)

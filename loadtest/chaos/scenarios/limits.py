@@ -11,21 +11,18 @@ from loadtest.chaos.callers import Callers
 from loadtest.chaos.raw_calls import abandon, knock
 from loadtest.chaos.site import Site, may_mount
 from loadtest.chaos.stage import Outcome, Stage
-from scripts.serving.staging import RepositorySettings
 
 _ABANDONING = 10_000
-_CHUNK = 8960
 
 
 async def places_exhausted(stage: Stage) -> Outcome:
     """Twice as many streams as there are places knock at a full server."""
-    settings = RepositorySettings(max_concurrent_streams=stage.streams)
     with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
-        async with Site(Path(folder), settings) as site:
+        async with Site(Path(folder), max_concurrent_streams=stage.streams) as site:
             problems = []
 
             async def fill(callers: Callers) -> str:
-                found = await knock(site.endpoint, stage.recordings[0][:_CHUNK], 2 * stage.streams)
+                found = await knock(site.endpoint, stage.chunk, 2 * stage.streams)
                 free = sum(call.over or not call.answers for call in callers.calls)
                 if found.admitted and not free:
                     problems.append(f"{found.admitted} let in although full")
@@ -41,9 +38,8 @@ async def shared_memory_full(stage: Stage) -> Outcome:
     """The shared memory of the server has no free byte for 3 s."""
     if not may_mount():
         return Outcome("shared memory full", note="not played: it needs the right to mount a /dev/shm of its own")
-    settings = RepositorySettings()
     with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
-        async with Site(Path(folder), settings, shm_mb=64) as site:
+        async with Site(Path(folder), shm_mb=64) as site:
 
             async def fill(_callers: Callers) -> str:
                 with site.full_shared_memory() as size:
@@ -55,10 +51,9 @@ async def shared_memory_full(stage: Stage) -> Outcome:
 
 async def streams_abandoned(stage: Stage) -> Outcome:
     """10,000 short streams, every second one never ended, while others speak."""
-    settings = RepositorySettings(max_concurrent_streams=2000, stream_timeout_secs=3)
     with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
-        async with Site(Path(folder), settings) as site:
-            chunk = stage.recordings[0][:_CHUNK]
+        async with Site(Path(folder), max_concurrent_streams=2000, stream_timeout_secs=3) as site:
+            chunk = stage.chunk
             await abandon(site.endpoint, chunk, _ABANDONING // 10)  # memory is what so many at once need
             before = await site.footprint()
             began = time.monotonic()

@@ -20,6 +20,28 @@ async def _on_line(stage: Stage, name: str, fault: Callable[[FaultProxy], Awaita
 
 
 async def connection_cut(stage: Stage) -> Outcome:
+    """One TCP reset, behind one address, as load balancers do it."""
+
+    async def cut(proxy: FaultProxy) -> str:
+        return f"{proxy.cut()} connections cut"
+
+    return await _on_line(stage, "connection cut", cut)
+
+
+async def connection_away(stage: Stage) -> Outcome:
+    """A TCP reset, and for a second nobody is behind the one address."""
+
+    async def cut(proxy: FaultProxy) -> str:
+        count = proxy.cut()
+        proxy.refusing = True
+        await asyncio.sleep(1)
+        proxy.refusing = False
+        return f"{count} connections cut, new ones refused for 1 s"
+
+    return await _on_line(stage, "connection away", cut)
+
+
+async def connection_cut_again(stage: Stage) -> Outcome:
     """TCP resets, three times, a second apart."""
 
     async def cut(proxy: FaultProxy) -> str:
@@ -29,7 +51,7 @@ async def connection_cut(stage: Stage) -> Outcome:
             await asyncio.sleep(1)
         return f"{count} connections cut"
 
-    return await _on_line(stage, "connection cut", cut)
+    return await _on_line(stage, "connection cut again", cut)
 
 
 async def connection_slow(stage: Stage) -> Outcome:
@@ -62,6 +84,20 @@ async def connection_silent(stage: Stage) -> Outcome:
         proxy.line = GOOD_LINE
 
     return await _on_line(stage, "connection silent", silence)
+
+
+async def audio_damaged(stage: Stage) -> Outcome:
+    """Single bits of what clients send arrive wrong, about five a second, for 3 s, on a line without TLS."""
+    async with FaultProxy(stage.site.endpoint) as line:
+
+        async def damage(_callers: Callers) -> str:
+            # A chunk takes three pieces.
+            line.line = Line(damage_there=5 / (3 / 0.56 * stage.streams * stage.speed))
+            await asyncio.sleep(3)
+            line.line = GOOD_LINE
+            return f"{line.damaged} bits turned over"
+
+        return await stage.disturbed("audio damaged", damage, endpoint=line.endpoint, may_refuse=True)
 
 
 async def connection_damaged(stage: Stage) -> Outcome:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from loadtest.chaos.callers import Callers
 from loadtest.chaos.site import Site
-from loadtest.chaos.stage import DEADLINE_SECS, Outcome, Stage
-from scripts.serving.staging import RepositorySettings
+from loadtest.chaos.stage import DEADLINE_SECS, WATCHDOG_SECS, Outcome, Stage
 
 _FROZEN_SECS = 3.0
 # A client gives a server up that does not answer for so long.
@@ -70,7 +69,7 @@ async def _with_another(
     stage: Stage, name: str, fault: Callable[[Callers], Awaitable[None]], *, deadline_secs: float = DEADLINE_SECS
 ) -> Outcome:
     with tempfile.TemporaryDirectory(dir=stage.folder) as folder:
-        async with Site(Path(folder), RepositorySettings()) as other:
+        async with Site(Path(folder)) as other:
             endpoints = f"{stage.site.endpoint},{other.endpoint}"
             return await stage.disturbed(name, fault, endpoint=endpoints, deadline_secs=deadline_secs)
 
@@ -120,3 +119,16 @@ async def encoder_frozen(stage: Stage) -> Outcome:
             await asyncio.sleep(_FROZEN_SECS)
 
     return await stage.disturbed("encoder frozen", freeze)
+
+
+async def encoder_hung(stage: Stage) -> Outcome:
+    """SIGSTOP to the process of the encoder for good: the launcher's watchdog has to notice it."""
+
+    async def freeze(_callers: Callers) -> str:
+        stage.site.model_process("encoder").suspend()
+        return f"AMIRA_WATCHDOG_SECS={WATCHDOG_SECS:g}"
+
+    outcome = await stage.disturbed("encoder hung", freeze)
+    if not outcome.restarts:
+        outcome.problems.append("the launcher did not notice")
+    return outcome
