@@ -60,6 +60,14 @@ def test_callers_cannot_make_up_metrics_or_lines_of_the_log(http, caplog):
     assert "GET /x%0Aforged%20line 404" in caplog.text
 
 
+def test_keys_cannot_be_tried_faster_than_the_rate():
+    settings = {"gateway_api_keys": "right", "gateway_rate_limit": "3/minute"}
+    with running_gateway("127.0.0.1:9", **settings) as gateway, httpx.Client(base_url=gateway.url) as http:
+        tried = [http.get("/v1/models", headers={"x-api-key": f"key {n}"}).status_code for n in range(5)]
+        assert tried == [401, 401, 401, 429, 429]
+        assert http.get("/v1/models", headers={"x-api-key": "right"}).status_code == 503  # no server, but let in
+
+
 def test_api_keys(server, clips):
     with (
         running_gateway(server.grpc_endpoint, gateway_api_keys="one, two") as gateway,

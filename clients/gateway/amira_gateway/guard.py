@@ -92,8 +92,13 @@ class Guard:
         try:
             if scope["type"] == "websocket":
                 self._check_origin(connection)
-            caller = self._check_key(connection)
-            await self._check_rate(caller or (connection.client.host if connection.client else "unknown"))
+            address = connection.client.host if connection.client else "unknown"
+            try:
+                caller = self._check_key(connection)
+            except Refusal:  # whoever tries keys is counted, too
+                await self._check_rate(address)
+                raise
+            await self._check_rate(caller or address)
             self._check_length(int(connection.headers.get("content-length") or 0))
         except Refusal as refusal:
             if scope["type"] == "websocket":
