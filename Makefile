@@ -28,7 +28,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml scripts/install.sh
-	@$(INSTALL) requirements/dev.txt -e .
+	@$(INSTALL) requirements/dev.txt --compile-bytecode -e .
 	@touch $@
 
 $(NEMO_VENV)/ready: requirements/nemo.txt scripts/install.sh

@@ -27,7 +27,7 @@ install() { # uv, which takes seconds where pip takes minutes; it is told what p
   export UV_INDEX="${UV_INDEX:-${PIP_EXTRA_INDEX_URL:-$(option extra-index-url)}}"
   export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$(option find-links)}}"
   for option in UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS; do [ -n "${!option}" ] || unset "$option"; done
-  "$venv/bin/uv" pip install --python "$venv/bin/python" --compile-bytecode --index-strategy unsafe-best-match \
+  "$venv/bin/uv" pip install --python "$venv/bin/python" --index-strategy unsafe-best-match \
     -r "$requirements" "$@"
 }
 

@@ -153,7 +153,7 @@ def test_interrupting_a_stream_still_gives_the_final_text(endpoint, tmp_path, th
         process.send_signal(signal.SIGINT)
         events = [json.loads(line) for line in process.stdout]
     assert process.returncode == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8  # of the 10 s that it would take
     assert events[-1]["type"] == "final"
     assert 1 <= len(events[-1]["words"]) < 50
     assert not threaded_triton.heard

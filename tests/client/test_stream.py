@@ -260,13 +260,14 @@ async def test_no_server():
         assert not await client.is_ready()
 
 
-async def test_many_streams_do_not_mix(client, triton):
-    async def one(first):
+async def test_many_streams_do_not_mix(triton):
+    async def one(client, first):
         levels = range(first, first + 25)
         events = await recognise(client, [chunk(level) for level in levels])
         return events[-1].text == words(*levels)
 
-    assert all(await asyncio.gather(*(one(first) for first in range(1, 700, 35))))
+    async with serving(triton) as endpoint, AsyncAsrClient(Settings(triton_endpoint=endpoint)) as client:
+        assert all(await asyncio.gather(*(one(client, first) for first in range(1, 700, 35))))
     assert len(set(triton.sequences)) == 20
 
 

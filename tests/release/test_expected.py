@@ -55,11 +55,12 @@ def test_other_shapes_differ():
     assert float_differences({"a": floats}, {"a": other}) == ["a, streaming: shape (2, 2), expected (3, 2)"]
 
 
-def test_every_start_of_a_training_is_noted(tmp_path):
+def test_every_start_of_a_training_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train", "--minutes", "3"])
     assert read_runs(tmp_path / RUNS) == []
     record_run(tmp_path)
     record_run(tmp_path)
     first, second = read_runs(tmp_path / RUNS)
-    assert "pytest" in first.command
+    assert first.command.endswith(" --minutes 3")
     assert first.date <= second.date
     assert first.revision

@@ -17,7 +17,7 @@ LIMITS = Limits(
     max_concurrent_batches=3,
     max_stream_secs=72.0,
     max_streams_per_client=2,
-    rate_limit="40/minute",
+    rate_limit="40/hour",
     max_parameter_bytes=2000,
 )
 

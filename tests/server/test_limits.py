@@ -31,7 +31,7 @@ def refused(call, match, status=UNAVAILABLE):
     with pytest.raises(InferenceServerException, match=match) as error:
         call()
     assert error.value.status() == status
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
 
 
 def test_a_full_server_says_so_at_once_and_serves_those_inside(strict_server, speech):
@@ -43,14 +43,14 @@ def test_a_full_server_says_so_at_once_and_serves_those_inside(strict_server, sp
     for sequence_id, client in inside.items():
         client.send(sequence_id, chunks[0], start=True)
     third = Streams(strict_server.grpc_endpoint, client_key=new_id())
-    for _ in range(20):  # a START that is refused, and never ended, takes nothing of what Triton has
-        refused(
-            lambda: third.send(new_id(), chunks[0], start=True),
-            f"server full: {MAX_STREAMS} of {MAX_STREAMS} streams are in use",
-        )
     for chunk in chunks[1:-1]:  # by turns, so that none is idle for long
         for sequence_id, client in inside.items():
             client.send(sequence_id, chunk)
+        for _ in range(2):  # a START that is refused, and never ended, takes nothing of what Triton has
+            refused(
+                lambda: third.send(new_id(), chunks[0], start=True),
+                f"server full: {MAX_STREAMS} of {MAX_STREAMS} streams are in use",
+            )
     finals = [client.send(sequence_id, chunks[-1], end=True) for sequence_id, client in inside.items()]
     assert all(final.tokens == expected.tokens for final in finals)
     streams.stream(speech)
@@ -76,7 +76,7 @@ def test_a_client_starts_so_often_and_its_running_stream_goes_on(streams):
         streams.send(sequence_id, SILENCE)
     refused(
         lambda: streams.send(new_id(), SILENCE, start=True),
-        r"rate limited: client '.*' may start 40 in 60 s; try again in \d+ s",
+        r"rate limited: client '.*' may start 40 in 3600 s; try again in \d+ s",
     )
     assert streams.send(sequence_id, SILENCE, end=True).is_final
 
