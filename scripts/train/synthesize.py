@@ -1,6 +1,7 @@
 """`python -m scripts.train.synthesize --hours 2`: more synthetic speech, as Opus with an index that `pack` reads.
 
-About 2 to 3.5 hours of speech per CPU hour; give every process its own `--seed` and `--out`.
+Per CPU hour about 2 hours of Kokoro with its many voices, or 12 of Piper with its one. Each process takes a `--seed`
+and an `--out` of its own.
 """
 
 import argparse
@@ -18,8 +19,8 @@ import soundfile
 from scripts.text_normalization import normalize
 from scripts.train.corpus import SAMPLE_RATE
 from scripts.train.evaluation_text import EvaluationText
-from scripts.train.kokoro import Kokoro, prepare
 from scripts.train.sentences import made_up, wordnet_examples
+from scripts.train.speech import Engine
 
 FILE_SECONDS = 1800.0
 MAX_SECONDS = 14.0
@@ -72,11 +73,24 @@ class SpeechFiles:
         self._number, self._filled, self._pieces, self._rows = self._number + 1, 0, [], []
 
 
+def _engine(name: str, kokoro: Path) -> Engine:
+    """Load an engine; the packages of the others need not be there."""
+    if name == "piper":
+        from scripts.train.piper_voice import PiperVoice  # noqa: PLC0415
+
+        return PiperVoice()
+    from scripts.train.kokoro import Kokoro, prepare  # noqa: PLC0415
+
+    prepare(kokoro)
+    return Kokoro(kokoro)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/tts"), help="folder of the Opus files and index.tsv")
     parser.add_argument("--hours", type=float, default=1.0, help="hours of speech")
+    parser.add_argument("--engine", choices=["kokoro", "piper"], default="kokoro")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--made-up", type=float, default=0.3, help="share of template sentences, 0 to below 1")
     parser.add_argument("--kokoro", type=Path, default=Path("work/kokoro"), help="where weights and voices are kept")
@@ -85,19 +99,17 @@ def main() -> None:
     if not 0 <= arguments.made_up < 1:
         parser.error(f"--made-up is {arguments.made_up}, allowed is 0 to below 1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was spoken is kept
-    prepare(arguments.kokoro)
-    kokoro = Kokoro(arguments.kokoro)
-    files = SpeechFiles(arguments.out, "kokoro")
+    engine = _engine(arguments.engine, arguments.kokoro)
+    files = SpeechFiles(arguments.out, engine.name)
     random = np.random.default_rng(arguments.seed)
     spoken, began, next_report = 0.0, time.monotonic(), 60.0
     try:
         for sentence in draw_sentences(arguments.made_up, EvaluationText.read(arguments.eval), random):
-            voice = kokoro.draw_voice(random)
-            audio = kokoro.say(sentence, voice, speed=random.uniform(0.8, 1.25))
-            if len(audio) > MAX_SECONDS * SAMPLE_RATE:
+            said = engine.speak(sentence, random)
+            if len(said.audio) > MAX_SECONDS * SAMPLE_RATE:
                 continue
-            files.add(audio, voice.name, normalize(sentence))
-            spoken += len(audio) / SAMPLE_RATE
+            files.add(said.audio, said.voice, normalize(sentence))
+            spoken += len(said.audio) / SAMPLE_RATE
             elapsed = time.monotonic() - began
             if elapsed > next_report:
                 left = (3600 * arguments.hours - spoken) / spoken * elapsed / 60
