@@ -127,6 +127,9 @@ def main() -> None:
     if (out / "ready").exists() and not arguments.force:
         print(f"{out} is packed already; --force packs again")
         return
+    for folder in arguments.tts:
+        if not (folder / "index.tsv").is_file():
+            parser.error(f"--tts is {folder}, which has no index.tsv; `python -m scripts.train.synthesize` writes one")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     packer = Packer(out, EvaluationText.read(arguments.speech / "eval" / "eval.tsv"))
