@@ -44,8 +44,8 @@ class Pulse:
         """Begin as alive."""
         self.pipeline, self._clock = pipeline, clock
         self._felt = clock()
-        self._executions: dict[str, int] = {}
-        self._changed: dict[str, float] = {}
+        self._executions: dict[tuple[str, ...], int] = {}
+        self._changed: dict[tuple[str, ...], float] = {}
         self._error = ""
 
     @property
@@ -59,13 +59,17 @@ class Pulse:
         return self._error
 
     def see(self, work: Work) -> None:
-        """Look at how often the models of the pipeline have executed something."""
-        for model in self.pipeline.models:
-            count = work.executions.get(model, 0)
-            if count != self._executions.setdefault(model, count):
-                self._executions[model] = count
-                self._changed[model] = self._clock()
-            self._changed.setdefault(model, 0.0)
+        """Look at how often the models of the pipeline have executed something.
+
+        The models that the last step calls count as one: which of them it calls depends on the search of its streams.
+        """
+        parts = [*((step,) for step in self.pipeline.steps), self.pipeline.called]
+        for models in filter(None, parts):
+            count = sum(work.executions.get(model, 0) for model in models)
+            if count != self._executions.setdefault(models, count):
+                self._executions[models] = count
+                self._changed[models] = self._clock()
+            self._changed.setdefault(models, 0.0)
 
     def feel(self, http: TritonHttp, sequence_id: str, timeout_secs: float) -> None:
         """Send a tiny request; remember the time of its answer. Raises OSError, TritonRefusedError."""

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from scripts.serving.server import free_ports
 from tests.conftest import ROOT
 
@@ -134,8 +136,10 @@ class Nginx(Proxy):
             flags=re.DOTALL,
         )
         self.config.write_text(text)
+        workers = psutil.Process(self.process.pid).children()
         self.process.send_signal(signal.SIGHUP)  # what nginx -s reload does
-        time.sleep(1)
+        # Workers of before end when their streams have; until then they may still take a new one.
+        assert not psutil.wait_procs(workers, timeout=20)[1]
 
 
 class Envoy(Proxy):

@@ -9,7 +9,7 @@ from scripts.serving.pipelines import Pipeline
 from scripts.serving.triton_http import TritonRefusedError
 from scripts.serving.watchdog import OverloadMark, Pulse
 
-PIPELINE = Pipeline("asr", ("first", "last"), "joint", 60.0)
+PIPELINE = Pipeline("asr", ("first", "last"), ("greedy", "joint"), 60.0)
 
 
 class Clock:
@@ -66,6 +66,18 @@ def test_work_of_all_models_is_a_sign_of_life_and_of_some_is_none(pulse, clock):
         counts["first"] += 1
         pulse.see(Work(9, counts))
     assert pulse.silent_secs >= 10
+
+
+@pytest.mark.parametrize("called", ["greedy", "joint"])
+def test_streams_of_one_search_alone_are_a_sign_of_life(pulse, clock, called):
+    counts = {"first": 0, "last": 0, "greedy": 5, "joint": 5}
+    pulse.see(Work(0, counts))
+    for _ in range(10):
+        clock.now += 1
+        for model in ("first", "last", called):
+            counts[model] += 1
+        pulse.see(Work(9, counts))
+    assert pulse.silent_secs == 0
 
 
 def test_the_mark_of_overload_comes_and_goes(tmp_path):
