@@ -104,13 +104,18 @@ def run_locust(
     arguments: argparse.Namespace,
     seconds: float,
     *,
-    finish_secs: float = 60.0,
+    finish_secs: int = 60,
     quiet: bool = False,
 ) -> int:
     """Run Locust in a process of its own, since it patches the standard library; return its exit status.
 
     Calls under way at the end have `finish_secs` more: cut off, short calls would count for more than they are.
+
+    Raises:
+        RuntimeError: Locust ended without results.
     """
+    totals = part.with_suffix(".json")
+    totals.unlink(missing_ok=True)  # those of an earlier run
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), *arguments.users]
     command += ["--headless", "--host", endpoint, "--only-summary", "--loglevel", "ERROR"]
     command += [
@@ -119,14 +124,17 @@ def run_locust(
         "--html",
         str(part.with_suffix(".html")),
         "--totals",
-        str(part.with_suffix(".json")),
+        str(totals),
     ]
     command += ["--shape", arguments.shape, "--peak", str(arguments.peak), "--seconds", str(seconds)]
     command += ["--slo", arguments.slo, "--stop-timeout", str(finish_secs)]
     if arguments.recordings:
         command += ["--recordings", str(arguments.recordings)]
     output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
+    if not totals.exists():
+        raise RuntimeError(f"Locust ended with status {status} and without results")
+    return status
 
 
 def summarize(pid: int, totals: Path) -> None:
