@@ -36,6 +36,10 @@ def main() -> int:
         while not bad or bad - good > arguments.precision:
             streams = (good + bad) // 2 if bad else max(arguments.first, 2 * good)
             trial = try_streams(server.grpc_endpoint, streams, arguments)
+            if (status := server.poll()) is not None:
+                log = server.log_tail()
+                print(f"the server ended with status {status} under {streams} streams:\n{log}", file=sys.stderr)
+                return 1
             trials.append(trial)
             latency = f"p50 {trial['p50_ms']:.0f} ms, p99 {trial['p99_ms']:.0f} ms"
             outcome = "kept up" if trial["kept_up"] else "too many"
