@@ -70,7 +70,7 @@ def test_a_microphone_becomes_words(page, http, clips):
     page.wait_for_timeout(4000)
     page.keyboard.press("Enter")
     text = finished(page)
-    # The microphone begins somewhere in the recording, so not every word is the same; letters are more alike than words.
+    # The microphone begins somewhere in the recording, so not every word is the same; letters are more alike.
     assert difflib.SequenceMatcher(None, text, expected, autojunk=False).ratio() > 0.5, (text, expected)
     assert page.text_content("#first-word").endswith(" ms")
     assert page.text_content("#behind").endswith(" ms")
