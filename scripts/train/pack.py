@@ -30,6 +30,7 @@ SOURCES = {
     "kokoro2": "kokoro",
     "kokhold": "kokhold",
     "joe": "joe",
+    "hibari": "hibari",
     "flite": "flite",
 }
 SKIPPED_ENGINES = {"espeak"}  # too unlike human speech: measured to be useless

@@ -1,7 +1,7 @@
 """`python -m scripts.train.synthesize --hours 2`: more synthetic speech, as Opus with an index that `pack` reads.
 
-Per CPU hour about 2 hours of Kokoro with its many voices, or 12 of Piper with its one. Each process takes a `--seed`
-and an `--out` of its own.
+Per CPU hour about 2 hours of Kokoro with its many voices, 12 of Piper or 70 of hibari with their one. Each process
+takes a `--seed` and an `--out` of its own.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import soundfile
 from scripts.text_normalization import normalize
 from scripts.train.corpus import SAMPLE_RATE
 from scripts.train.evaluation_text import EvaluationText
+from scripts.train.prose import fetch, prose
 from scripts.train.sentences import made_up, wordnet_examples
 from scripts.train.speech import Engine
 
@@ -27,9 +28,11 @@ MAX_SECONDS = 14.0
 COLUMNS = ["file", "start_sample", "samples", "engine", "voice", "text"]
 
 
-def draw_sentences(made_up_share: float, evaluation: EvaluationText, random: np.random.Generator) -> Iterator[str]:
-    """Endless sentences, none of the evaluation's; WordNet's in random order, again from the start when used up."""
-    templates, examples = made_up(random), wordnet_examples()
+def draw_sentences(
+    made_up_share: float, examples: list[str], evaluation: EvaluationText, random: np.random.Generator
+) -> Iterator[str]:
+    """Endless sentences, none of the evaluation's; the examples in random order, again from the start when used up."""
+    templates = made_up(random)
     while True:
         for position in random.permutation(len(examples)):
             while random.random() < made_up_share:
@@ -79,10 +82,23 @@ def _engine(name: str, kokoro: Path) -> Engine:
         from scripts.train.piper_voice import PiperVoice  # noqa: PLC0415
 
         return PiperVoice()
+    if name == "hibari":
+        from scripts.train.hibari_voice import HibariVoice  # noqa: PLC0415
+
+        return HibariVoice()
     from scripts.train.kokoro import Kokoro, prepare  # noqa: PLC0415
 
     prepare(kokoro)
     return Kokoro(kokoro)
+
+
+def _examples(text: str, books: Path) -> list[str]:
+    """WordNet's examples, the pieces of the books, or both."""
+    examples = wordnet_examples() if text != "prose" else []
+    if text != "wordnet":
+        fetch(books)
+        examples += prose(books)
+    return examples
 
 
 def main() -> None:
@@ -90,21 +106,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("work/tts"), help="folder of the Opus files and index.tsv")
     parser.add_argument("--hours", type=float, default=1.0, help="hours of speech")
-    parser.add_argument("--engine", choices=["kokoro", "piper"], default="kokoro")
+    parser.add_argument("--engine", choices=["kokoro", "piper", "hibari"], default="kokoro")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--made-up", type=float, default=0.3, help="share of template sentences, 0 to below 1")
+    parser.add_argument("--text", choices=["wordnet", "prose", "both"], default="wordnet", help="the other sentences")
+    parser.add_argument("--prose", type=Path, default=Path("work/prose"), help="where the books are kept")
     parser.add_argument("--kokoro", type=Path, default=Path("work/kokoro"), help="where weights and voices are kept")
     parser.add_argument("--eval", type=Path, default=Path("../shared/speech/eval/eval.tsv"))
     arguments = parser.parse_args()
     if not 0 <= arguments.made_up < 1:
         parser.error(f"--made-up is {arguments.made_up}, allowed is 0 to below 1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was spoken is kept
+    examples = _examples(arguments.text, arguments.prose)
     engine = _engine(arguments.engine, arguments.kokoro)
     files = SpeechFiles(arguments.out, engine.name)
     random = np.random.default_rng(arguments.seed)
     spoken, began, next_report = 0.0, time.monotonic(), 60.0
     try:
-        for sentence in draw_sentences(arguments.made_up, EvaluationText.read(arguments.eval), random):
+        for sentence in draw_sentences(arguments.made_up, examples, EvaluationText.read(arguments.eval), random):
             said = engine.speak(sentence, random)
             if len(said.audio) > MAX_SECONDS * SAMPLE_RATE:
                 continue
