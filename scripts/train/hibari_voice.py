@@ -1,4 +1,4 @@
-"""The voice of `hibari-tts` (Apache-2.0): Kokoro's `heart` distilled, a hundred times real time on a core, many pitches."""
+"""The voice of `hibari-tts` (Apache-2.0): Kokoro's `heart` distilled, a hundred times real time, many pitches."""
 
 import hibari  # type: ignore[import-not-found,unused-ignore]
 import numpy as np
@@ -21,7 +21,7 @@ class HibariVoice:
         self._voice = hibari.Hibari()
 
     def speak(self, sentence: str, random: np.random.Generator) -> Spoken:
-        """Read a sentence; the voice is named after its pitch, `heart*0.9`. See `PiperVoice.speak` for pitch and pace."""
+        """Read a sentence; the voice is named after its pitch, `heart*0.9`; `PiperVoice.speak` says how it is set."""
         pitch, pace = round(random.uniform(*PITCHES), 2), random.uniform(0.8, 1.25)
         audio = self._voice(sentence, speed=pace / pitch, seed=int(random.integers(2**31)))
         return Spoken(finished(soxr.resample(audio, hibari.SAMPLE_RATE * pitch, SAMPLE_RATE)), f"heart*{pitch}")
