@@ -53,5 +53,5 @@ def _texts(package: Path) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Typographic quotes and dashes as a keyboard has them, runs of blanks as one."""
-    text = text.replace("--", ", ").translate(str.maketrans("’‘“”—–", "''\"\",,"))
+    text = re.sub("--|[—–]", ", ", text.translate(str.maketrans("’‘“”", "''\"\"")))
     return re.sub(r"\s+", " ", text)

@@ -24,7 +24,9 @@ def test_sentences_are_kept_and_long_ones_cut_where_a_reader_pauses():
 
 
 def test_what_voices_read_differently_is_left_out():
-    assert list(pieces("In 1851 it was printed. Mr. Starbuck slept--as\nwe did.")) == ["Starbuck slept, as we did."]
+    assert list(pieces("In 1851 it was printed. Mr. Starbuck slept--as\nwe did—late.")) == [
+        "Starbuck slept, as we did, late."
+    ]
 
 
 def test_typographic_quotes_are_those_of_the_keyboard():
