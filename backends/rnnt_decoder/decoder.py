@@ -13,6 +13,7 @@ import numpy.typing as npt
 from common.parameters import ModelConfig
 from rnnt_decoder.beam import Beam
 from rnnt_decoder.beam_search import BeamSearch
+from rnnt_decoder.chunk_greedy import is_plain
 from rnnt_decoder.endpoints import END, FINALIZE
 from rnnt_decoder.greedy import GreedySearch
 from rnnt_decoder.hypothesis import PredictionShape
@@ -112,6 +113,16 @@ class Decoder:
             return self.options.check_later(parameters)
         stream.begin(self.options.read(parameters))
         return self.options.finalizes(parameters)
+
+    def groups(self, chunks: Sequence[Chunk], joint: Joint) -> list[list[Chunk]]:
+        """Return the chunks by what their searches call, so that a call that fails is the end of those in it only."""
+        beams = [chunk for chunk in chunks if isinstance(chunk.stream.search, Beam)]
+        greedy = [chunk for chunk in chunks if not isinstance(chunk.stream.search, Beam)]
+        plain = [chunk for chunk in greedy if is_plain(chunk.stream)]
+        if not joint.can_search(len(plain)):
+            return [group for group in (greedy, beams) if group]
+        others = [chunk for chunk in greedy if not is_plain(chunk.stream)]
+        return [group for group in (plain, others, beams) if group]
 
     def decode(self, chunks: Sequence[Chunk], joint: Joint) -> None:
         """Search the frames of several streams together, and end the segments that shall end with their chunk."""

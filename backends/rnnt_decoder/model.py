@@ -106,17 +106,19 @@ class TritonPythonModel:
                 chunks[index] = self._chunk(request, stream, start=start, end=end)
             except ValueError as error:
                 results[index] = error
-        failure: Exception | None = None
         streams, ends = [chunk.stream for chunk in chunks.values()], [chunk.end for chunk in chunks.values()]
         before = settled_labels(streams, [False] * len(streams))
-        self._caller.trace = traced([work[index][0] for index in chunks])
-        try:
-            self._decoder.decode(list(chunks.values()), self._joint)
-        except Exception as error:  # above all of the joint: nobody's chunk could be decoded
-            failure = error
+        failures: dict[int, Exception] = {}
+        requests = {id(chunk): work[index][0] for index, chunk in chunks.items()}
+        for group in self._decoder.groups(list(chunks.values()), self._joint):
+            self._caller.trace = traced([requests[id(chunk)] for chunk in group])
+            try:
+                self._decoder.decode(group, self._joint)
+            except Exception as error:  # above all of the joint: no chunk of the group could be decoded
+                failures |= dict.fromkeys((id(chunk) for chunk in group), error)
         self._decoding.decoded(max(0, settled_labels(streams, ends) - before))
         for index, chunk in chunks.items():
-            result = results[index] = failure or self._decoder.result(chunk.stream, end=chunk.end)
+            result = results[index] = failures.get(id(chunk)) or self._decoder.result(chunk.stream, end=chunk.end)
             if not isinstance(result, Exception):
                 self._decoding.answered(result)
         return [results[index] for index in range(len(work))]

@@ -95,6 +95,26 @@ def test_a_failing_call_leaves_the_hypotheses_as_they_were(joint, decoder):
     assert (stream.frames, stream.search.tokens.ids, stream.search.last_label) == (0, [], decoder.shape.blank_id)
 
 
+def test_streams_that_call_different_graphs_are_decoded_apart(joint, decoder):
+    def chunk(parameters):
+        stream = decoder.new_stream()
+        decoder.prepare(stream, parameters, start=True)
+        return Chunk(stream, np.ones((7, DIM), np.float32), finalize=False, end=False)
+
+    beam, plain, rules, other = (chunk(one) for one in ({"beam_size": 2}, {}, {"endpointing": True}, {}))
+    chunks = [beam, plain, rules, other]
+
+    def groups(graphs):
+        return [
+            [next(at for at, two in enumerate(chunks) if two is one) for one in group]
+            for group in decoder.groups(chunks, graphs)
+        ]
+
+    assert groups(joint) == [[1, 3], [2], [0]]
+    assert groups(replace(joint, greedy=None)) == [[1, 2, 3], [0]]  # one call for both kinds of greedy search
+    assert decoder.groups([beam], joint) == [[beam]]
+
+
 def test_within_one_process_many_rows_are_asked_about_label_by_label():
     graphs = [REPOSITORY / name / "1" / "model.onnx" for name in ("decoder_joint", "decoder_greedy")]
     assert [local_joint(*graphs).can_search(rows) for rows in (1, 8, 9)] == [True, True, False]
