@@ -39,7 +39,11 @@ def to_int8(graph: Path, steps: Iterable[Arrays]) -> onnx.ModelProto:
 
 
 def quantise(graph: Path, steps: Iterable[Arrays], *, per_channel: bool, outputs: bool) -> onnx.ModelProto:
-    """As `to_int8`, with scales for each channel of the weights or for all, and what products give quantised or not."""
+    """As `to_int8`, with scales for each channel of the weights or for all, and what products give quantised or not.
+
+    The small products with a matrix for each head (scripts/export/attention.py) stay FP32: ONNX Runtime's integer
+    product has scales for the columns of one matrix only.
+    """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
         quantize_static(
@@ -48,6 +52,7 @@ def quantise(graph: Path, steps: Iterable[Arrays], *, per_channel: bool, outputs
             _Steps(steps),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_PRODUCTS,
+            nodes_to_exclude=_products_by_head(graph),
             per_channel=per_channel,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
@@ -62,3 +67,10 @@ def quantise(graph: Path, steps: Iterable[Arrays], *, per_channel: bool, outputs
             },
         )
         return onnx.load(target)
+
+
+def _products_by_head(path: Path) -> list[str]:
+    """Return the names of the products whose weights are more than one matrix."""
+    graph = onnx.load(path).graph
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    return [node.name for node in graph.node if node.op_type in _PRODUCTS and stacks.intersection(node.input)]

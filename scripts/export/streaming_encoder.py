@@ -18,6 +18,7 @@ from nemo.collections.asr.parts.submodules.causal_convs import CausalConv2D
 from nemo.collections.asr.parts.submodules.subsampling import ConvSubsampling
 from torch import Tensor, nn
 
+from scripts.export.attention import CachedAttention
 from scripts.export.convolutions import replace_convolutions
 from scripts.export.description import EncoderShape, StreamingGeometry
 
@@ -67,26 +68,6 @@ def _inside(left: Tensor, length: Tensor, frames: int) -> Tensor:
     return inside.to(torch.float32)[:, None, :, None]
 
 
-class ProjectedPositions(nn.Module):
-    """`linear_pos` of relative-position attention, evaluated once for the whole table of position embeddings.
-
-    The projection of a slice is the slice of the projection. Without this every step would project all positions
-    again, a third of the multiplications of a single stream.
-    """
-
-    def __init__(self, linear_pos: nn.Linear, table: Tensor) -> None:
-        """Project table [1, 2 * longest - 1, model_dim], whose middle row is position 0."""
-        super().__init__()
-        self.register_buffer("table", linear_pos(table).detach())
-        self.table: Tensor
-
-    def forward(self, positions: Tensor) -> Tensor:
-        """Return the projection of `positions` [1, P, model_dim], of which only the size P is used."""
-        middle = self.table.size(1) // 2
-        reach = positions.size(1) // 2
-        return self.table[:, middle - reach : middle + reach + 1]
-
-
 class StreamingEncoder(nn.Module):
     """One step of the encoder for several sequences, each at its own place."""
 
@@ -105,15 +86,16 @@ class StreamingEncoder(nn.Module):
         self.chunk = right_context + 1
         self.left_chunks = left_context // self.chunk
         held_back = -(-_GATE_LOOK_AHEAD_SAMPLES // geometry.chunk_samples) * geometry.encoder_frames
-        self._shorten_positions(left_context + geometry.final_encoder_frames + held_back)
+        self._replace_attention(left_context + geometry.final_encoder_frames + held_back + 1)
 
-    def _shorten_positions(self, longest: int) -> None:
-        """Keep only the positions a step can need, and project them in advance."""
+    @torch.no_grad()
+    def _replace_attention(self, longest: int) -> None:
+        """Keep only the positions that a step can need."""
         table = self.positions.pe
         middle = table.size(1) // 2
         self.positions.pe = table[:, middle - longest + 1 : middle + longest]
         for layer in self.layers:
-            layer.self_attn.linear_pos = ProjectedPositions(layer.self_attn.linear_pos, self.positions.pe)
+            layer.self_attn = CachedAttention(layer.self_attn, self.positions.pe)
 
     def forward(
         self, features: Tensor, features_length: Tensor, cache_channel: Tensor, cache_len: Tensor, cache_time: Tensor
