@@ -88,7 +88,7 @@ def _zipformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], fold
                 tail_secs=TAIL_PADDING_SECS,
                 window_frames=streaming.window_frames,
                 shift_frames=streaming.chunk_frames,
-                max_batch_size=imported.encoder_batch_size,
+                max_batch_size=imported.file_batch or imported.encoder_batch_size,
             )
             systems.append(_sherpa(running, files, folder))
         return in_turn(systems, waveforms, arguments.rounds, _say)

@@ -29,7 +29,7 @@ from common.telemetry import Telemetry
 from common.triton_adapter import Outputs, Request, respond
 from onnx_sequence.caches import Array, parse_states
 from onnx_sequence.opening import open_runner
-from onnx_sequence.session import group_by_shape, split, stack
+from onnx_sequence.session import group_by_shape, split, spread, stack
 from onnx_sequence.warm_up import warm_up
 
 Inputs = dict[str, Array]
@@ -44,10 +44,12 @@ class TritonPythonModel:
         version_folder = Path(args["model_repository"]) / args["model_version"]
         states = parse_states(config.raw)
         self._runner = open_runner(config, version_folder, states)
-        # Where streams may not share a run, they still come and go together, so that the steps around have batches;
-        # the runs are spread over the cores.
+        # Where streams may not share a run, they still come and go together, so that the steps around have batches.
+        # Runs beside each other are on all cores.
         self._alone = config.boolean("streams_alone")
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "run") if self._alone else None
+        self._per_run = 1 if self._alone else config.optional_integer("streams_per_run", 1)
+        self._cores = len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._cores, "run") if self._per_run else None
         self._inputs = [item["name"] for item in config.raw["input"]]
         self._outputs = [item["name"] for item in config.raw["output"]]
         self._checks = InputChecks.configured(config)
@@ -128,6 +130,8 @@ class TritonPythonModel:
         groups = group_by_shape([inputs for _, inputs in members])
         if self._alone:
             groups = [[position] for position in range(len(members))]
+        elif self._per_run:
+            groups = [part for group in groups for part in spread(group, self._cores, self._per_run)]
         chosen = [[members[position] for position in group] for group in groups]
         run_all = map if self._pool is None or len(chosen) == 1 else self._pool.map
         for group, answers in zip(chosen, run_all(partial(together_or_alone, run), chosen), strict=True):

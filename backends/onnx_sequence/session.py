@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def group_by_shape(requests: Sequence[dict[str, Array]]) -> list[list[int]]:
         key = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
         groups.setdefault(key, []).append(index)
     return list(groups.values())
+
+
+def spread(group: list[int], runs: int, least: int) -> list[list[int]]:
+    """Cut a group into at most `runs` parts of nearly the same size, as far as each has `least` members."""
+    parts = max(1, min(runs, len(group) // least))
+    bounds = [len(group) * part // parts for part in range(parts + 1)]
+    return [group[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def stack(requests: Sequence[dict[str, Array]]) -> dict[str, Array]:

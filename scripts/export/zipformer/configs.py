@@ -13,6 +13,8 @@ from scripts.export.zipformer.files import State
 
 # Streams of which each has a run of its own, handed over together: the last waits for all of them.
 _STREAMS_ALONE = 8
+# Streams that are worth a run of their own on another core: in runs of fewer, each costs more.
+_STREAMS_PER_RUN = 4
 
 _TYPES: dict[int, pb.DataType.ValueType] = {TensorProto.FLOAT: FP32, TensorProto.INT64: INT64}
 
@@ -23,13 +25,15 @@ class ZipformerConfigs(ModelConfigs):
 
     Attributes:
         states: of the encoder.
-        encoder_batch_size: most rows of a call of the encoder.
+        encoder_batch_size: most rows of a call of the streaming encoder.
+        utterance_batch_size: most rows of a call of the encoder for whole utterances.
         tail_padding_samples: zeros that follow the last audio.
         has_tokenizer: whether the decoder can turn phrases into labels.
     """
 
     states: tuple[State, ...]
     encoder_batch_size: int
+    utterance_batch_size: int
     tail_padding_samples: int
     has_tokenizer: bool
 
@@ -57,6 +61,7 @@ class ZipformerConfigs(ModelConfigs):
             config.parameters["streams_alone"].string_value = "true"
         else:
             config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
+            config.parameters["streams_per_run"].string_value = str(_STREAMS_PER_RUN)
         return config
 
     def encoder_batch(self) -> pb.ModelConfig:
@@ -96,7 +101,7 @@ class ZipformerConfigs(ModelConfigs):
 
     def _limited(self, config: pb.ModelConfig) -> pb.ModelConfig:
         """An ensemble takes no more rows than each of its steps."""
-        config.max_batch_size = min(config.max_batch_size, self.encoder_batch_size)
+        config.max_batch_size = min(config.max_batch_size, self.utterance_batch_size)
         return config
 
     def _take_kaldi(self, config: pb.ModelConfig, mode: str, kept: tuple[str, ...]) -> None:

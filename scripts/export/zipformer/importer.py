@@ -24,6 +24,7 @@ from scripts.export.zipformer.configs import ZipformerConfigs
 from scripts.export.zipformer.decoder_joint_graph import context_size, decoder_joint, vocabulary_size
 from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
 from scripts.export.zipformer.files import Encoder, UnsupportedZipformerError, find_file, read_encoder
+from scripts.export.zipformer.sharing import share
 from scripts.export.zipformer.tokenizer import read_tokenizer
 from scripts.export.zipformer.vocabulary import read_tokens, unknown_id, write_vocabulary
 
@@ -43,6 +44,7 @@ class Imported:
         states: state tensors of the encoder.
         encoder_batch_size: most streams to a call of the encoder.
         batch_reason: why it is 1; empty when it is not.
+        file_batch: the batch of the encoder in the file, where it is fixed; None for any.
         has_tokenizer: whether phrases can be written as labels.
     """
 
@@ -51,6 +53,7 @@ class Imported:
     states: int
     encoder_batch_size: int
     batch_reason: str
+    file_batch: int | None
     has_tokenizer: bool
 
 
@@ -78,7 +81,7 @@ def import_zipformer(
     encoder, decoder, joiner = read_encoder(encoder_file), onnx.load(decoder_file), onnx.load(joiner_file)
     labels = vocabulary_size(decoder)
     pieces = read_tokens(folder / "tokens.txt", labels)
-    reason = _why_alone(encoder)
+    shared = share(encoder)
     description = ModelDescription(
         source=_source(encoder_file),
         mel=_mel(encoder),
@@ -97,7 +100,8 @@ def import_zipformer(
         description,
         options,
         encoder.states,
-        encoder_batch_size=1 if reason else options.max_batch_size,
+        encoder_batch_size=1 if shared.reason else options.max_batch_size,
+        utterance_batch_size=1 if encoder.batch == 1 or shared.reason else options.max_batch_size,
         tail_padding_samples=int(tail_padding_secs * SAMPLE_RATE),
         has_tokenizer=tokenizer is not None,
     )
@@ -113,7 +117,8 @@ def import_zipformer(
         for path in layout.tokenizers:
             path.write_bytes(tokenizer)
     layout.copy_vad()
-    onnx.save(streaming_encoder(encoder), layout.encoder)
+    onnx.save(streaming_encoder(shared.encoder), layout.encoder)
+    # Utterances have lengths of their own, so each has a run of its own, and that is fastest with the file's graph.
     onnx.save(utterance_encoder(encoder), layout.encoder_batch)
     onnx.save(joint, layout.decoder_joint)
     save_greedy_graph(layout.decoder_joint, layout.decoder_greedy)
@@ -122,18 +127,10 @@ def import_zipformer(
         (encoder_file, decoder_file, joiner_file),
         len(encoder.states),
         configs.encoder_batch_size,
-        reason,
+        shared.reason,
+        encoder.batch,
         tokenizer is not None,
     )
-
-
-def _why_alone(encoder: Encoder) -> str:
-    """Return why streams cannot share a call of the encoder; empty when they can."""
-    if encoder.batch == 1:
-        return "the graph has a fixed batch of 1"
-    if encoder.is_quantised_by_batch:
-        return "its activations are quantised with one scale for the batch, so streams would change each other"
-    return ""
 
 
 def _source(encoder: Path) -> Source:
