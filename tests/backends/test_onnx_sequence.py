@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_sequence.caches import CacheSlots, StateTensor, parse_states
-from onnx_sequence.session import group_by_shape, split, stack
+from onnx_sequence.session import group_by_shape, split, spread, stack
 from rnnt_decoder.vocabulary import Vocabulary
 
 STATES = [StateTensor("cache", "cache_next", np.float32, (2,)), StateTensor("len", "len_next", np.int64, (1,))]
@@ -66,6 +66,15 @@ def test_requests_group_by_shape_and_come_back_in_order():
     parts = split(stack([requests[0], requests[2]]), [1, 2])
     np.testing.assert_array_equal(parts[0]["x"], requests[0]["x"])
     np.testing.assert_array_equal(parts[1]["x"], requests[2]["x"])
+
+
+@pytest.mark.parametrize(
+    ("members", "parts"), [(1, [1]), (7, [7]), (8, [4, 4]), (11, [5, 6]), (12, [4, 4, 4]), (32, [10, 11, 11])]
+)
+def test_a_batch_is_spread_over_the_cores_as_far_as_that_is_worth_it(members, parts):
+    spread_out = spread(list(range(members)), runs=3, least=4)
+    assert [len(part) for part in spread_out] == parts
+    assert [member for part in spread_out for member in part] == list(range(members))
 
 
 def test_vocabulary_joins_pieces(tmp_path):

@@ -81,15 +81,23 @@ def state_shapes(batch):
     return [*typed, embedding, ("processed_lens", TensorProto.INT64, [batch], 0)]
 
 
-def write_encoder(path, *, batch="N", quantised=False, metadata=()):
+def write_encoder(path, *, batch="N", quantised=False, mixes_rows=False, metadata=()):
     """Write an encoder; `batch` is a number or a name."""
     build = Builder(seed=1)
     new = build.op("Slice", "x", build.constant([0]), build.constant([CHUNK]), build.constant([1]))
     rows = build.op("Reshape", new, build.constant([0, FRAMES, CHUNK // FRAMES * MELS]))
-    if quantised:  # the quantised values are not used; what matters is that the operator is there
-        build.nodes.append(helper.make_node("DynamicQuantizeLinear", [rows], ["q", "q_scale", "q_zero"]))
     rows = build.op("Sub", rows, build.op("ReduceMean", rows, axes=[2], keepdims=1))
-    encoded = build.op("MatMul", rows, build.weights(CHUNK // FRAMES * MELS, DIM, scale=0.05))
+    if mixes_rows:
+        rows = build.op("CumSum", rows, build.constant(0))
+    weights = (build.random.standard_normal((CHUNK // FRAMES * MELS, DIM)) * 0.05).astype(np.float32)
+    if quantised:
+        build.nodes.append(helper.make_node("DynamicQuantizeLinear", [rows], ["q", "q_scale", "q_zero"]))
+        whole = build.constant(np.round(weights * 400).astype(np.int8))
+        product = build.op("MatMulInteger", "q", whole, "q_zero", build.constant(np.int8(0)))
+        scale = build.op("Mul", "q_scale", build.constant(np.float32(1 / 400)))
+        encoded = build.op("Mul", build.op("Cast", product, to=TensorProto.FLOAT), scale)
+    else:
+        encoded = build.op("MatMul", rows, build.constant(weights))
     mean = build.op("ReduceMean", encoded, axes=[1, 2], keepdims=0)
     states = state_shapes(batch)
     for number, (name, dtype, shape, axis) in enumerate(states):
