@@ -29,7 +29,8 @@ from loadtest.closed_loop import run_streams
 from loadtest.raw_pipeline import RawPipeline
 from log_mel.mel import Float32
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[1]

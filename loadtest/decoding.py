@@ -30,7 +30,8 @@ from loadtest.raw_pipeline import RawPipeline
 from loadtest.searches import FRAME_BY_FRAME, GREEDY, Encoded, Search, SearchTime, measure, searches
 from log_mel.mel import Float32
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 LANGUAGE_MODEL = ROOT / "work" / "language_model.arpa"

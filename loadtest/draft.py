@@ -24,7 +24,8 @@ from amira_asr.audio import Float32, load_audio
 from loadtest.chromium import chromium
 from loadtest.gateway import ROOT, gateway_process
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 SAMPLE_RATE = 16_000

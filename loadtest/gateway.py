@@ -31,7 +31,8 @@ from websockets.asyncio.client import connect
 from amira_asr import AsyncAsrClient, Settings
 from loadtest.bench import clip_speech
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,8 @@ from loadtest.processes import ProcessSampler, growth, server_processes, slopes
 from loadtest.shapes import SHAPES
 from loadtest.slo import parse
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,7 +23,8 @@ from amira_asr import AsyncAsrClient, Settings, load_audio
 from amira_asr.audio import Float32
 from loadtest.processes import server_processes
 from scripts.measurement import write_measurement
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 from scripts.text_normalization import normalize
 

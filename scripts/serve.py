@@ -28,8 +28,10 @@ from amira_asr.settings import (
 from scripts.serving.installation import TritonMissingError
 from scripts.serving.limits import Limits
 from scripts.serving.paths import PathError, check_file, check_repository_folder
+from scripts.serving.ports import PortError, check_ports
 from scripts.serving.profile import check_graphs, check_profile
-from scripts.serving.server import ServerOptions, ServerStartError, TlsFiles, TritonServer
+from scripts.serving.server import ServerStartError, TritonServer
+from scripts.serving.server_options import ServerOptions, TlsFiles
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 from scripts.serving.supervisor import Supervisor, SupervisorOptions
 from scripts.serving.tracing import Tracing
@@ -37,6 +39,7 @@ from scripts.serving.tracing import Tracing
 ROOT = Path(__file__).resolve().parents[1]
 # A client sends a few chunks ahead of the responses.
 _PENDING_PER_STREAM = 16
+_PORTS = ("grpc_port", "http_port", "metrics_port")
 
 
 def repository_settings(settings: Settings) -> RepositorySettings:
@@ -158,13 +161,14 @@ def main() -> int:
         # Held until this process ends. A second server here would stage its models over those of the first.
         own = FileLock(arguments.runtime_dir / ".lock", timeout=0)
         own.acquire()
+        check_ports(settings.host, {name: getattr(settings, name) for name in _PORTS})
         server = server_from(
             settings, arguments.runtime_dir, arguments.config_dir, log_to_file=not arguments.log_to_terminal
         )
     except Timeout:
         print(f"{arguments.runtime_dir} is that of a server that runs: stop it, or give --runtime-dir", file=sys.stderr)
         return 1
-    except (SettingsError, PathError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
+    except (SettingsError, PathError, PortError, FileNotFoundError, FileExistsError, TritonMissingError) as error:
         print(error, file=sys.stderr)
         return 1
     return _run(server, supervisor_of(server, settings))

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pytest
 
 from amira_asr.audio import load_audio
-from scripts.serving.server import ServerOptions, TritonServer, free_ports
+from scripts.serving.ports import free_ports
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 from scripts.serving.tracing import Tracing
 

@@ -22,7 +22,8 @@ from amira_asr import AmiraError, AsyncAsrClient, Settings
 from loadtest.chaos.health import is_ready
 from loadtest.processes import server_processes
 from scripts.serving.draining import read_activity
-from scripts.serving.server import ServerStartError, free_ports
+from scripts.serving.ports import free_ports
+from scripts.serving.server import ServerStartError
 
 ROOT = Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"

@@ -14,7 +14,8 @@ from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import Recognition
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 SERVER_DEFAULTS = DecodingOptions()

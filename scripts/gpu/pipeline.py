@@ -24,7 +24,8 @@ from loadtest.closed_loop import run_streams
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
 from scripts.gpu.served import device_name
-from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
+from scripts.serving.server import ServerStartError, TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[2]

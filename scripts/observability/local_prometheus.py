@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from scripts.serving.server import free_ports
+from scripts.serving.ports import free_ports
 
 FILES = Path(__file__).resolve().parents[2] / "deploy" / "observability"
 _READY_SECS = 60.0

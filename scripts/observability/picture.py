@@ -19,7 +19,8 @@ from matplotlib import pyplot as plt
 
 from scripts.observability.dashboard import ROWS, Panel, query_of
 from scripts.observability.local_prometheus import Prometheus, local_prometheus
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ from log_mel.mel import Float32
 from scripts.evaluation.served import processor_secs
 from scripts.peers.sherpa_files import SherpaFiles
 from scripts.peers.system import Run
-from scripts.serving.server import free_ports
+from scripts.serving.ports import free_ports
 
 PROGRAM = Path(sys.executable).with_name("sherpa-onnx-online-websocket-server")
 _DONE = "Done!"

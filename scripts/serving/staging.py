@@ -86,6 +86,8 @@ def stage_repository(source: Path, target: Path, settings: RepositorySettings) -
 
 def check_repository(source: Path, settings: RepositorySettings) -> list[Path]:
     """Return the folders of the models in `source`. Raises FileNotFoundError as `add_repository`."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such folder")
     models = sorted(path.parent for path in source.glob("*/config.pbtxt"))
     if not models:
         raise FileNotFoundError(f"{source} has no models (no */config.pbtxt): run `make export NEMO=file.nemo`")

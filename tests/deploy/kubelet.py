@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.image.dockerfile import Dockerfile
-from scripts.serving.server import free_ports
+from scripts.serving.ports import free_ports
 from tests.conftest import ROOT
 from tests.deploy.manifests import Manifest, containers_of, of_kind, pod_of, settings_of
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.serving.server import free_ports
+from scripts.serving.ports import free_ports
 from tests.conftest import ROOT
 
 CONFIGURATIONS = ROOT / "deploy" / "proxy"

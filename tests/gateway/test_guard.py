@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -231,18 +232,33 @@ async def test_a_stream_finishes_while_the_gateway_stops(process, clips):
     assert running.wait(10) == 0
 
 
-def test_a_wrong_setting_is_one_line():
-    environment = {**os.environ, "AMIRA_GATEWAY_RATE_LIMIT": "often"}
-    done = subprocess.run(
+def run_command(**variables):
+    """Run `amira-gateway` where it is expected to end by itself."""
+    return subprocess.run(
         [sys.executable, "-c", "from amira_gateway.__main__ import main; main()"],
         cwd=ROOT,
-        env={**environment, "PYTHONPATH": os.pathsep.join(["clients", "clients/gateway"])},
+        env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(["clients", "clients/gateway"])},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_a_wrong_setting_is_one_line():
+    done = run_command(AMIRA_GATEWAY_RATE_LIMIT="often")
     assert done.returncode == 1
     assert done.stderr.startswith(
         "amira-gateway: environment: setting 'AMIRA_GATEWAY_RATE_LIMIT' is 'often'; it should"
+    )
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run_command(AMIRA_GATEWAY_PORT=str(port))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"amira-gateway: 127.0.0.1:{port} cannot be had (Address already in use): "
+        "stop what listens there, or set AMIRA_GATEWAY_PORT\n"
     )

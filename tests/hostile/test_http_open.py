@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
 from tests.hostile.conftest import LONG_RUN, counted, effort

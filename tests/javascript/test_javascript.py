@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import wave
 
 import numpy as np
@@ -49,6 +50,18 @@ def expected(transcript, events):
         "words": [[word.text, word.start_secs, word.end_secs] for word in transcript.words],
         "events": events,
     }
+
+
+def test_the_package_that_users_install_is_whole(npm, tmp_path):
+    subprocess.run([npm, "pack", "--pack-destination", tmp_path], cwd=PACKAGE, check=True, capture_output=True)
+    [file] = tmp_path.glob("*.tgz")
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "node_modules").symlink_to(PACKAGE / "node_modules")
+    (tmp_path / "user.mjs").write_text(
+        'import { AsrClient } from "./package/dist/src/index.js"; new AsrClient({ endpoint: "localhost:1" }).close();'
+    )
+    subprocess.run(["node", "user.mjs"], cwd=tmp_path, check=True, timeout=60)
 
 
 def test_in_node(npm, server, guarded_gateway, speech, tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from amira_asr import AsrClient
 from amira_asr.settings import Settings
 from amira_asr.tracing import configure
-from scripts.serving.server import free_ports
+from scripts.serving.ports import free_ports
 from tests.server.streams import Streams
 
 pytestmark = pytest.mark.server

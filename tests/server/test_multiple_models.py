@@ -16,7 +16,8 @@ from tritonclient.utils import InferenceServerException
 from amira_asr import AsrClient, Final
 from amira_asr.settings import load_settings
 from amira_asr.stream import Stream
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
 from scripts.serving.switching import RunningServer, VersionSwitch
 from tests.conftest import ROOT

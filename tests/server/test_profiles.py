@@ -19,7 +19,8 @@ from scripts.export.profiles import PROFILES
 from scripts.goldens import Goldens
 from scripts.serving.draining import read_work
 from scripts.serving.profile import check_profile
-from scripts.serving.server import ServerOptions, ServerStartError, TritonServer
+from scripts.serving.server import ServerStartError, TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.conftest import ROOT
 from tests.server.streams import Streams

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -247,9 +248,21 @@ def test_a_renamed_pipeline_serves(tmp_path, speech):
         process.wait(60)
 
 
+def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        output, _ = serve(tmp_path, AMIRA_HTTP_PORT=str(port)).communicate(timeout=60)
+    assert output == (
+        f"setting 'http_port': 127.0.0.1:{port} cannot be had (Address already in use): "
+        "stop what listens there, or set AMIRA_HTTP_PORT\n"
+    )
+
+
 def test_an_empty_repository_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no models"):
         stage_repository(tmp_path, tmp_path / "staged", RepositorySettings())
+    with pytest.raises(FileNotFoundError, match=r"no-such: no such folder"):
+        stage_repository(tmp_path / "no-such", tmp_path / "staged", RepositorySettings())
 
 
 def test_the_token_limit_ends_a_stream_with_its_text(tmp_path, speech):

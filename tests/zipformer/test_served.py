@@ -14,7 +14,8 @@ from amira_asr import AsrClient, AsyncAsrClient, Final, Settings
 from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
 from scripts.export.zipformer.importer import import_zipformer
-from scripts.serving.server import ServerOptions, TritonServer
+from scripts.serving.server import TritonServer
+from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
 from tests.zipformer.reference import Reference
 from tests.zipformer.synthetic import write_model

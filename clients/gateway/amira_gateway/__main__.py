@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def main() -> None:
         from amira_gateway.server import gateway_server  # noqa: PLC0415
 
         app = create_app(settings)
-    except SettingsError as error:
+        _check_port(settings.gateway_host, settings.gateway_port)
+    except (SettingsError, OSError) as error:
         sys.exit(f"amira-gateway: {error}")
     except ModuleNotFoundError as error:
         sys.exit(_MISSING.format(name=error.name))
@@ -46,6 +48,18 @@ def main() -> None:
     # It writes a WebSocket's query, which may hold phrases; ours is the access log.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "WebSocket" not in str(record.msg))
     gateway_server(app, settings).run()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise OSError where the gateway cannot listen; uvicorn would say so after it has started."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as of a gateway that has just ended
+            trial.bind((host, port))
+    except OSError as error:
+        raise OSError(
+            f"{host}:{port} cannot be had ({error.strerror}): stop what listens there, or set AMIRA_GATEWAY_PORT"
+        ) from None
 
 
 if __name__ == "__main__":

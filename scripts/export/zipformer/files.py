@@ -110,6 +110,8 @@ def find_file(folder: Path, kind: str, *, prefer_int8: bool) -> Path:
         FileNotFoundError: there is none.
         UnsupportedZipformerError: there are several of one kind; the message names them.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
     found = sorted(folder.glob(f"{kind}*.onnx"))
     if not found:
         raise FileNotFoundError(f"{folder} has no {kind}*.onnx")
