@@ -61,6 +61,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         joint=settings.joint,
         batch_window_ms=settings.batch_window_ms,
         execution=settings.execution,
+        features_execution=settings.features_execution,
         precision=settings.precision,
         greedy_graph=not settings.profile,
         max_beam_size=settings.max_beam_size,

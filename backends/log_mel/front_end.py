@@ -45,6 +45,9 @@ class FrontEnd(Protocol[StateT]):
     def new_state(self) -> StateT:
         """State of a stream that has received nothing."""
 
+    def release(self, state: StateT) -> None:
+        """Give back what the state of a stream holds; called once, when the stream is gone."""
+
     def windows(self, chunks: Sequence[Chunk[StateT]]) -> list[Window]:
         """Add a chunk to each of several streams; return the window of each."""
 

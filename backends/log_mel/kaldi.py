@@ -83,6 +83,9 @@ class KaldiFrontEnd:
         runs = [self.accept(chunk.state, chunk.audio, end=chunk.end) for chunk in chunks]
         return [Window(frames, len(frames)) for frames in runs]
 
+    def release(self, state: KaldiState) -> None:
+        """Nothing: all of a stream is in its state."""
+
     def empty_window(self) -> Window:
         """Return no window."""
         return Window(self._no_frames(), 0)

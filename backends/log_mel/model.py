@@ -28,13 +28,11 @@ from common.triton_adapter import Outputs, Request, respond
 from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import UtterancePlaces
 from log_mel.audio import check_audio, check_checksum, check_length, check_sample_rate
-from log_mel.front_end import Chunk, FrontEnd, Window
-from log_mel.kaldi import KaldiFrontEnd
-from log_mel.mel import LogMel
+from log_mel.front_end import Chunk, Window
+from log_mel.opening import open_streaming, open_utterances
 from log_mel.stream import Stream
 from log_mel.stream_limits import StreamLimits
 from log_mel.stream_telemetry import StreamTelemetry
-from log_mel.streaming import StreamingLogMel, WindowGeometry
 from log_mel.vad_gate import GateOptions, SpeechGate
 
 
@@ -49,14 +47,10 @@ class TritonPythonModel:
         self._launcher = Launcher.find()
         self._admission = Admission.configured(config, self._launcher)
         self._max_parameter_bytes = config.optional_integer("max_parameter_bytes", 1)
-        transform: LogMel | KaldiFrontEnd
-        if mode.startswith("kaldi"):
-            transform = KaldiFrontEnd.configured(config)
-        else:
-            transform = LogMel.configured(config, Path(args["model_repository"]) / args["model_version"])
+        folder, kaldi = Path(args["model_repository"]) / args["model_version"], mode.startswith("kaldi")
         self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
         if mode.endswith("batch"):
-            self._utterance = transform.utterance
+            self._utterance = open_utterances(config, folder, kaldi=kaldi)
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
             self._places = self._configured_places(config)
             self._accepted = UtteranceMetrics(self._telemetry.metrics, UTTERANCES_ACCEPTED)
@@ -65,11 +59,7 @@ class TritonPythonModel:
             return
         self._process = self._process_chunks
         self._chunk_samples = config.integer("chunk_samples", 1)
-        self._streaming: FrontEnd[Any]
-        if isinstance(transform, LogMel):
-            self._streaming = StreamingLogMel(transform, WindowGeometry.configured(config))
-        else:
-            self._streaming = transform
+        self._streaming = open_streaming(config, folder, kaldi=kaldi)
         limit = config.integer("max_concurrent_streams", 1)
         self._streams = StreamTelemetry(
             self._telemetry.metrics,
@@ -80,6 +70,7 @@ class TritonPythonModel:
         )
         self._sequences = SequenceTable(
             lambda: Stream(self._streaming.new_state()),
+            lambda stream: self._streaming.release(stream.features),
             idle_secs=config.idle_secs,
             capacity=limit,
             exempt_id=self._launcher.probe_id,

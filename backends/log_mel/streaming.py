@@ -62,6 +62,13 @@ class WindowGeometry:
         if self.final_window_frames < self.left_pad_frames + self.chunk_frames:
             raise ValueError(f"final_window_frames is {self.final_window_frames}, too few for a whole chunk: {self}")
 
+    def frames_to_send(self, valid: int) -> int:
+        """Return how long a window with that many valid frames is; END's may be longer than the others."""
+        size = self.window_frames if valid <= self.window_frames else self.final_window_frames
+        while size < valid:  # END also brings the chunks that a voice activity gate held back
+            size += self.chunk_frames
+        return size
+
 
 @dataclass
 class StreamState:
@@ -139,13 +146,13 @@ class StreamingLogMel:
         taken = pending if end else pending[:due]
         state.pending = pending[len(taken) :]
         valid = np.concatenate([left, taken])
-        size = geometry.window_frames if len(valid) <= geometry.window_frames else geometry.final_window_frames
-        while size < len(valid):  # END also brings the chunks that a voice activity gate held back
-            size += geometry.chunk_frames
-        window = np.zeros((size, self.mel.n_mels), np.float32)
+        window = np.zeros((geometry.frames_to_send(len(valid)), self.mel.n_mels), np.float32)
         window[: len(valid)] = valid
         state.context = valid[-geometry.context_frames :]
         return Window(window, len(valid))
+
+    def release(self, state: StreamState) -> None:
+        """Nothing: all of a stream is in its state."""
 
     def empty_window(self) -> Window:
         """A window without a frame: releases a failed sequence in the later steps without adding audio."""

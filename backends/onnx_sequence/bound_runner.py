@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +11,31 @@ import onnxruntime
 
 from common.sequences import ServerBusy
 from onnx_sequence.caches import Array, StateTensor
+from onnx_sequence.providers import (
+    Providers,
+    engine_folder,
+    find_providers,
+    has_loops,
+    is_half,
+    tensorrt_options,
+)
 from onnx_sequence.runner import Execution, Runner, run_once
+from onnx_sequence.shape_ranges import ShapeRange
 from onnx_sequence.slotted_graph import FRESH, SLOTS, next_pool_name, pool_name, with_slots
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-
-def find_provider(execution: Execution) -> str:
-    """Return the name of the execution provider. Raises RuntimeError when this ONNX Runtime is built without it."""
-    provider = _PROVIDERS[execution.device]
-    available = onnxruntime.get_available_providers()
-    if provider not in available:
-        raise RuntimeError(
-            f"execution onnxruntime:{execution.device}: this onnxruntime ({onnxruntime.__version__}) has "
-            f"{', '.join(available)} and not {provider}; install onnxruntime-gpu instead of onnxruntime"
-        )
-    return provider
 
 
 class BoundRunner:
     """See `Runner`."""
 
     def __init__(
-        self, path: Path, execution: Execution, states: Sequence[StateTensor], *, slots: int, threads: int
+        self,
+        path: Path,
+        execution: Execution,
+        states: Sequence[StateTensor],
+        *,
+        slots: int,
+        threads: int,
+        ranges: Mapping[str, ShapeRange] | None = None,
     ) -> None:
         """Load the graph and allocate its caches.
 
@@ -43,11 +45,13 @@ class BoundRunner:
             states: of the model.
             slots: most live sequences.
             threads: of the processor's operators.
+            ranges: shapes of inputs and states, which TensorRT needs; None for the others.
 
         Raises:
+            ValueError: TensorRT shall run it, and there are no ranges.
             RuntimeError: there is no such GPU, or this ONNX Runtime cannot use it.
         """
-        provider = find_provider(execution)
+        names = find_providers(execution)
         model = onnx.load(path)
         self.input_names = [item.name for item in model.graph.input]
         self.output_names = [item.name for item in model.graph.output]
@@ -57,18 +61,26 @@ class BoundRunner:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         on_gpu = execution.device != "cpu"
+        providers: Providers = [(name, {"device_id": str(execution.index)} if on_gpu else {}) for name in names]
+        if execution.device == "tensorrt":
+            if has_loops(model.graph):
+                providers = providers[1:]
+            elif ranges is None:
+                raise ValueError(f"{path}: TensorRT needs to know the shapes of its inputs")
+            else:
+                half, folder = is_half(model.graph), engine_folder(path)
+                providers[0] = (names[0], tensorrt_options(execution, ranges, states, half=half, engines=folder))
         self._session = onnxruntime.InferenceSession(
-            with_slots(model, states).SerializeToString() if states else str(path),
-            options,
-            providers=[(provider, {"device_id": execution.index} if on_gpu else {})],
+            with_slots(model, states).SerializeToString() if states else str(path), options, providers=providers
         )
         # What cannot be loaded is left out with a line on the terminal, and the processor takes its place.
-        if provider not in self._session.get_providers():
-            raise RuntimeError(
-                f"execution onnxruntime:{execution.device}:{execution.index}: {provider} could not be loaded; "
-                "is there such a GPU, with the CUDA and cuDNN that this onnxruntime wants?"
-            )
-        device = execution.device if on_gpu else "cpu"
+        for provider, _ in providers:
+            if provider not in self._session.get_providers():
+                raise RuntimeError(
+                    f"execution onnxruntime:{execution.device}:{execution.index}: {provider} could not be loaded; "
+                    "is there such a GPU, with the CUDA, cuDNN and TensorRT that this onnxruntime wants?"
+                )
+        device = "cuda" if on_gpu else "cpu"
         self._pools = {
             state: onnxruntime.OrtValue.ortvalue_from_numpy(
                 np.zeros((slots, *state.shape), state.dtype), device, execution.index

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.parameters import ModelConfig
 from onnx_sequence.caches import StateTensor
 from onnx_sequence.runner import CPU, CpuRunner, Execution, Runner
 from onnx_sequence.session import OnnxSession
+from onnx_sequence.shape_ranges import ShapeRange, shape_ranges
 
 FULL = "fp32"
 # Where the configuration does not say how many sequences a later step may have.
@@ -42,7 +43,8 @@ def open_runner(config: ModelConfig, folder: Path, states: Sequence[StateTensor]
     spinning = config.text("allow_spinning", ("0", "1")) == "1"
     # One more for the request that asks whether the server is well, which no limit counts.
     slots = 1 + (config.later_step_capacity or _SLOTS) if states else 0
-    return load_runner(path, execution, states, slots=slots, threads=threads, spinning=spinning)
+    ranges = shape_ranges(config, states) if execution.device == "tensorrt" else None
+    return load_runner(path, execution, states, slots=slots, threads=threads, spinning=spinning, ranges=ranges)
 
 
 def load_runner(
@@ -53,19 +55,31 @@ def load_runner(
     slots: int,
     threads: int,
     spinning: bool = False,
+    ranges: Mapping[str, ShapeRange] | None = None,
 ) -> Runner:
-    """Load a graph with so many cache slots, as `open_runner`; threads that spin are for `cpu` alone."""
+    """Load a graph with so many cache slots, as `open_runner`; threads that spin are for `cpu` alone.
+
+    `ranges` are for TensorRT alone (`shape_ranges.shape_ranges`).
+    """
     if execution.plain:
         return CpuRunner(OnnxSession(path, intra_op_threads=threads, allow_spinning=spinning), states)
     # Imported when chosen: torch and onnx are no part of a server that runs on a processor.
     try:
         if execution.engine == "torch":
-            from onnx_sequence.torch_runner import TorchRunner as Chosen  # noqa: PLC0415
+            import onnx  # noqa: PLC0415
+
+            from onnx_sequence.loop_parts import loop_of  # noqa: PLC0415
+            from onnx_sequence.torch_runner import TorchRunner  # noqa: PLC0415
+            from onnx_sequence.torch_search import TorchSearch  # noqa: PLC0415
         else:
-            from onnx_sequence.bound_runner import BoundRunner as Chosen  # type: ignore[assignment]  # noqa: PLC0415
+            from onnx_sequence.bound_runner import BoundRunner  # noqa: PLC0415
     except ImportError as error:
         raise RuntimeError(
             f"execution {execution.engine}:{execution.device} needs a package that is not installed ({error}): "
             f"pip install 'amira-asr[{execution.engine}]'"
         ) from error
-    return Chosen(path, execution, states, slots=slots, threads=threads)
+    if execution.engine == "torch":
+        if not states and loop_of(onnx.load(path, load_external_data=False).graph) is not None:
+            return TorchSearch(path, execution, threads=threads)
+        return TorchRunner(path, execution, states, slots=slots, threads=threads)
+    return BoundRunner(path, execution, states, slots=slots, threads=threads, ranges=ranges)

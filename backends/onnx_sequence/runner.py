@@ -2,6 +2,7 @@
 
 * ``cpu``: ONNX Runtime on the processor, caches in NumPy arrays. The default.
 * ``onnxruntime:cuda``: ONNX Runtime's provider for NVIDIA GPUs with IO binding, caches on the device.
+* ``onnxruntime:tensorrt``: the same, with its provider for TensorRT in front; engines are built at the first start.
 * ``torch:cuda``: the same graph as torch operators, replayed as CUDA graphs, caches on the device.
 * ``onnxruntime:cpu``, ``torch:cpu``: those two ways on the processor, to try and to test them.
 
@@ -25,7 +26,9 @@ import numpy as np
 from onnx_sequence.caches import Array, CacheSlots, StateTensor
 from onnx_sequence.session import OnnxSession
 
-_EXECUTION = re.compile(r"(?P<engine>onnxruntime|torch):(?P<device>cpu|cuda)(:(?P<index>\d+))?")
+_EXECUTION = re.compile(
+    r"(?P<engine>onnxruntime|torch):(?P<device>cpu|cuda|(?<=onnxruntime:)tensorrt)(:(?P<index>\d+))?"
+)
 CPU = "cpu"
 
 
@@ -65,7 +68,7 @@ class Execution:
 
     Attributes:
         engine: "onnxruntime" or "torch".
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "tensorrt".
         index: which GPU.
         plain: the default, caches in NumPy arrays.
     """
@@ -83,8 +86,8 @@ class Execution:
         match = _EXECUTION.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"execution is {text!r}; allowed: cpu, torch:cuda, onnxruntime:cuda, torch:cpu, onnxruntime:cpu, and "
-                "another GPU than the first as in torch:cuda:1"
+                f"execution is {text!r}; allowed: cpu, torch:cuda, onnxruntime:cuda, onnxruntime:tensorrt, torch:cpu, "
+                "onnxruntime:cpu, and another GPU than the first as in torch:cuda:1"
             )
         return Execution(match["engine"], match["device"], int(match["index"] or 0))
 

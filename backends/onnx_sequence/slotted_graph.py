@@ -16,6 +16,8 @@ from onnx import TensorProto, helper
 from onnx_sequence.caches import StateTensor
 
 SLOTS, FRESH = "slots", "fresh"
+# Of the pools. No other node of a graph may be one of these where somebody else than CUDA's provider runs the others.
+POOL_OPERATORS = ("GatherND", "ScatterND")
 
 
 def pool_name(state: StateTensor) -> str:
@@ -26,6 +28,11 @@ def pool_name(state: StateTensor) -> str:
 def next_pool_name(state: StateTensor) -> str:
     """Return the name of the output that is the same pool after the step."""
     return f"{state.output_name}_pool"
+
+
+def inner_names(state: StateTensor) -> tuple[str, str]:
+    """Return the names of what a pool gives for a state, [B, *shape], before and after new streams have zeros."""
+    return f"{state.input_name}_stored", state.input_name
 
 
 def with_slots(model: onnx.ModelProto, states: Sequence[StateTensor]) -> onnx.ModelProto:

@@ -43,21 +43,30 @@ class _Node:
 class TorchGraph:
     """A graph whose weights are on a device."""
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        """Load the graph.
+    def __init__(self, graph: onnx.GraphProto, device: torch.device, source: str) -> None:
+        """Bring the weights to the device.
+
+        Args:
+            graph: without loops and branches.
+            device: where to run it.
+            source: where it comes from, for errors.
 
         Raises:
             ValueError: operators that torch does not run here, each with the name of a node.
         """
-        model = onnx.load(path)
         self.device = device
-        self.input_names = [item.name for item in model.graph.input]
-        self.output_names = [item.name for item in model.graph.output]
-        self._constants = {item.name: self._constant(numpy_helper.to_array(item)) for item in model.graph.initializer}
-        self._nodes = _nodes(path, model.graph)
-        self._half = _half_states(model.graph)
+        self.input_names = [item.name for item in graph.input]
+        self.output_names = [item.name for item in graph.output]
+        self._constants = {item.name: self._constant(numpy_helper.to_array(item)) for item in graph.initializer}
+        self._nodes = _nodes(source, graph)
+        self._half = _half_states(graph)
         self._uploaded: dict[tuple[torch.dtype, tuple[int, ...], bytes], Tensor] = {}
         self.uploads = 0
+
+    @staticmethod
+    def load(path: Path, device: torch.device) -> TorchGraph:
+        """Load the graph of a file. Raises ValueError as the constructor."""
+        return TorchGraph(onnx.load(path).graph, device, str(path))
 
     def stored_in_half(self, state_input: str, state_output: str) -> bool:
         """Whether a state loses nothing in FP16: the graph makes it from FP16 and reads it as FP16."""
@@ -110,11 +119,11 @@ class TorchGraph:
         return self._uploaded[key]
 
 
-def _nodes(path: Path, graph: onnx.GraphProto) -> list[_Node]:
+def _nodes(source: str, graph: onnx.GraphProto) -> list[_Node]:
     unknown = {node.op_type: node.name for node in graph.node if node.op_type not in OPERATORS or node.domain}
     if unknown:
         found = ", ".join(f"{op_type} (node {name!r})" for op_type, name in unknown.items())
-        raise ValueError(f"{path} has operators that torch does not run here: {found}; serve it with onnxruntime")
+        raise ValueError(f"{source} has operators that torch does not run here: {found}; serve it with onnxruntime")
     last_use = {name: index for index, node in enumerate(graph.node) for name in (*node.output, *node.input) if name}
     kept = {item.name for item in graph.initializer} | {item.name for item in graph.input}
     # The place in a shape that a scalar index picks is a size, an index of rows is not.

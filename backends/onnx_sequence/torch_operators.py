@@ -75,6 +75,13 @@ def _gather(inputs: Inputs, attributes: Attributes) -> Tensor:
     return gathered
 
 
+def _gather_elements(inputs: Inputs, attributes: Attributes) -> Tensor:
+    x, indices = inputs
+    axis = attributes.get("axis", 0) % x.dim()
+    gathered: Tensor = x.gather(axis, indices.to(torch.int64) % x.size(axis))
+    return gathered
+
+
 def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Tensor:
     x, axes = inputs[0], _axes(inputs, attributes)
     rank = x.dim() + len(axes)
@@ -224,6 +231,7 @@ OPERATORS: dict[str, Operator] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Gemm": _gemm,
     "Greater": _elementwise(torch.gt),
     "GreaterOrEqual": _elementwise(torch.ge),

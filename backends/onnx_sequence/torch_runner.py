@@ -20,6 +20,8 @@ from torch import Tensor
 from common.sequences import ServerBusy
 from onnx_sequence.caches import Array, StateTensor
 from onnx_sequence.runner import Execution
+from onnx_sequence.torch_capture import capture
+from onnx_sequence.torch_device import find_device
 from onnx_sequence.torch_graph import TorchGraph
 
 _SLOTS = "slots"
@@ -30,17 +32,6 @@ _TYPES: dict[type[np.generic], torch.dtype] = {
     np.int64: torch.int64,
     np.int32: torch.int32,
 }
-
-
-def find_device(execution: Execution) -> torch.device:
-    """Return the device. Raises RuntimeError when this torch cannot use it."""
-    if execution.device == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RuntimeError(f"execution torch:cuda: no GPU that this torch ({torch.__version__}) can use")
-    if execution.index >= torch.cuda.device_count():
-        raise RuntimeError(f"execution torch:cuda:{execution.index}: there are {torch.cuda.device_count()} GPUs")
-    return torch.device("cuda", execution.index)
 
 
 class DeviceSlots:
@@ -139,7 +130,7 @@ class TorchRunner:
             torch.cuda.set_device(self._device)
             torch.set_float32_matmul_precision("high")  # TF32, as in the engines
             self._memory = torch.cuda.graph_pool_handle()
-        self._graph = TorchGraph(path, self._device)
+        self._graph = TorchGraph.load(path, self._device)
         self.slots = DeviceSlots(self._graph, states, slots)
         self._state_outputs = [state.output_name for state in states]
         self.input_names, self.output_names = self._graph.input_names, self._graph.output_names
@@ -215,14 +206,13 @@ class TorchRunner:
         if self._state_outputs:
             inputs[_SLOTS] = torch.full((rows,), self.slots.spare, device=self._device)
         outputs = self._compute(inputs, output_names)  # chooses kernels, and brings sizes to the device
+
+        def launch() -> None:
+            for name, x in self._compute(inputs, output_names).items():
+                outputs[name].copy_(x)
+
         if self._on_gpu:
-            launch = self._record(inputs, outputs, output_names)
-        else:
-
-            def launch() -> None:
-                for name, x in self._compute(inputs, output_names).items():
-                    outputs[name].copy_(x)
-
+            launch = capture(launch, self._graph, self._memory)
         staged = {
             name: torch.empty(x.shape, dtype=x.dtype, pin_memory=self._on_gpu)
             for name, x in {**inputs, **outputs}.items()
@@ -230,26 +220,6 @@ class TorchRunner:
         for name, x in inputs.items():
             staged[name].copy_(x)
         return _Step(rows, launch, inputs, outputs, staged)
-
-    def _record(
-        self, inputs: dict[str, Tensor], outputs: dict[str, Tensor], output_names: Sequence[str]
-    ) -> Callable[[], None]:
-        """Return the replay of a CUDA graph that fills the outputs. Graphs share memory: none runs beside another."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(2):
-                self._compute(inputs, output_names)
-        torch.cuda.current_stream().wait_stream(aside)
-        uploads = self._graph.uploads
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
-            for name, x in self._compute(inputs, output_names).items():
-                outputs[name].copy_(x)
-        if self._graph.uploads != uploads:
-            raise RuntimeError("the graph brings values from the host in every run; it cannot be captured")
-        replay: Callable[[], None] = graph.replay
-        return replay
 
 
 def _shapes(inputs: dict[str, Array]) -> _Shapes:

@@ -20,11 +20,14 @@ _TYPES: dict[str, type[np.generic]] = {"TYPE_FP32": np.float32, "TYPE_INT32": np
 def usual_row(config: ModelConfig) -> dict[str, Array] | None:
     """Return one row of zeros for every input, in the shape that nearly all requests have.
 
-    That is the window of a streaming encoder (`min_frames`), and a frame of `decoder_joint`. None for a model of which
-    nobody knows: the encoders of whole utterances, and those that take a varying number of windows.
+    That is the window of a streaming encoder (`min_frames`), a frame of `decoder_joint`, and the longest run of frames
+    of `decoder_greedy`, which the runners that prepare shapes fill shorter ones up to. None for a model of which nobody
+    knows: the encoders of whole utterances, and those that take a varying number of windows.
     """
     checks = InputChecks.configured(config)
     frames = checks.min_frames or (1 if checks.labels is not None else 0)
+    if checks.max_symbols is not None and checks.max_frames is not None:
+        frames = checks.max_frames
     if not frames:
         return None
     return {

@@ -117,7 +117,10 @@ TracingEndpoint = Annotated[
 Execution = Annotated[
     str,
     _like(
-        r"cpu|(torch|onnxruntime):(cpu|cuda(:\d{1,3})?)",
-        "cpu, torch:cuda, onnxruntime:cuda, torch:cuda:1 and so on, torch:cpu, onnxruntime:cpu",
+        r"cpu|torch:(cpu|cuda(:\d{1,3})?)|onnxruntime:(cpu|(cuda|tensorrt)(:\d{1,3})?)",
+        "cpu, torch:cuda, onnxruntime:cuda, onnxruntime:tensorrt, torch:cuda:1 and so on, torch:cpu, onnxruntime:cpu",
     ),
+]
+FeaturesExecution = Annotated[
+    str, _like(r"cpu|torch:(cpu|cuda(:\d{1,3})?)", "cpu, torch:cuda, torch:cuda:1 and so on, torch:cpu")
 ]

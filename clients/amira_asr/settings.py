@@ -20,6 +20,7 @@ from amira_asr.setting_values import (
     ApiKey,
     Endpoints,
     Execution,
+    FeaturesExecution,
     Interfaces,
     ModelName,
     Port,
@@ -136,8 +137,11 @@ class Settings(BaseSettings):
     profile: Literal["", "onnxruntime", "tensorrt"] = Field("", description="configs/<profile>.pbtxt to prefer")
     execution: Execution = Field(
         "cpu",
-        description="who runs the graphs where there is no profile: cpu, torch:cuda, onnxruntime:cuda; torch:cuda:1 "
-        "takes another GPU",
+        description="who runs the graphs where there is no profile: cpu, torch:cuda, onnxruntime:cuda, "
+        "onnxruntime:tensorrt; torch:cuda:1 takes another GPU",
+    )
+    features_execution: FeaturesExecution = Field(
+        "cpu", description="who computes the log-mel features: cpu, torch:cuda; torch:cuda:1 takes another GPU"
     )
     precision: Literal["fp32", "fp16"] = Field(
         "fp32", description="of these graphs; `make graphs` writes those in FP16"

@@ -43,9 +43,7 @@ def main() -> int:
         if arguments.command in {"all", "variants", "graphs"}:
             _variants(arguments)
         if arguments.command == "graphs" and not arguments.dry_run:
-            for model, graph in _graphs(arguments.precision).items():
-                served = arguments.model_repo / model / "1" / f"model.{arguments.precision.value}.onnx"
-                print(shutil.copyfile(graph, served))
+            _add_to_repository(arguments.model_repo, arguments.precision)
         if arguments.command == "all" and arguments.image:
             command = in_image(arguments.image, ROOT, arguments.model_repo, arguments.precision)
             print(shlex.join(command), flush=True)
@@ -61,6 +59,20 @@ def main() -> int:
 
 def _graphs(precision: Precision) -> dict[str, Path]:
     return {model: VARIANTS / precision.value / f"{model}.onnx" for model in MODELS}
+
+
+def _add_to_repository(model_repo: Path, precision: Precision) -> None:
+    """Copy the graphs beside those in FP32, and make `decoder_greedy` of the new `decoder_joint`."""
+    graphs = _graphs(precision)
+    name = f"model.{precision.value}.onnx"
+    for model, graph in graphs.items():
+        print(shutil.copyfile(graph, model_repo / model / "1" / name))
+    greedy = model_repo / "decoder_greedy" / "1"
+    if greedy.is_dir():  # a transducer with durations has none
+        from scripts.export.greedy_graph import save_greedy_graph  # noqa: PLC0415
+
+        save_greedy_graph(graphs["decoder_joint"], greedy / name)
+        print(greedy / name)
 
 
 def _variants(arguments: argparse.Namespace) -> None:

@@ -34,8 +34,7 @@ def check_graphs(model_repo: Path, precision: str, execution: str, profile: str)
     for path in sorted(model_repo.glob("*/1/model.onnx")):
         config = text_format.Parse((path.parents[1] / "config.pbtxt").read_text(encoding="utf-8"), pb.ModelConfig())
         graph = path.with_name(f"model.{precision}.onnx")
-        # `decoder_greedy` is served in FP32 only.
-        if config.backend == "onnx_sequence" and config.name != "decoder_greedy" and not graph.exists():
+        if config.backend == "onnx_sequence" and not graph.exists():
             raise FileNotFoundError(
                 f"precision {precision!r} needs {graph}, which is missing: `make graphs PRECISION={precision}` makes it"
             )

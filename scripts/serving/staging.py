@@ -38,6 +38,7 @@ class RepositorySettings:
         vocabulary: file with one piece a line, replacing the repository's.
         joint: who runs `decoder_joint` for the decoder: "model" by BLS, or "local" the decoder itself.
         execution: who runs the graphs of `onnx_sequence`, and where (onnx_sequence/runner.py).
+        features_execution: who computes the features of `log_mel` (log_mel/opening.py).
         precision: of these graphs.
         greedy_graph: whether there may be `decoder_greedy`; not in a GPU profile.
         batch_window_ms: how long a chunk waits at the first step for others to share its batch, milliseconds.
@@ -59,6 +60,7 @@ class RepositorySettings:
     vocabulary: Path | None = None
     joint: str | None = None
     execution: str | None = None
+    features_execution: str | None = None
     precision: str | None = None
     greedy_graph: bool = True
     batch_window_ms: float | None = None
@@ -70,11 +72,6 @@ class RepositorySettings:
     prefix: str = ""
     limits: Limits = NO_LIMITS
     copy_files: bool = False
-
-    @property
-    def has_greedy(self) -> bool:
-        """Whether there is `decoder_greedy`. Its loop is for ONNX Runtime on the processor, in FP32."""
-        return self.greedy_graph and self.execution in (None, "cpu") and self.precision in (None, "fp32")
 
 
 def stage_repository(source: Path, target: Path, settings: RepositorySettings) -> None:
@@ -116,7 +113,7 @@ def add_repository(source: Path, target: Path, settings: RepositorySettings) -> 
     renames[_SHARED] = _SHARED
     for model in models:
         folder = target / renames[model.name]
-        if (model.name == _SHARED and folder.exists()) or (model.name == _GREEDY and not settings.has_greedy):
+        if (model.name == _SHARED and folder.exists()) or (model.name == _GREEDY and not settings.greedy_graph):
             continue
         if folder.exists():
             raise FileExistsError(f"two models would be named {folder.name!r}: rename one, or its recogniser")
@@ -182,7 +179,9 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
 
 
 def _choose_execution(config: pb.ModelConfig, settings: RepositorySettings) -> None:
-    """Say who runs a graph. Repositories need not have these parameters."""
+    """Say who runs a graph, and who computes features. Repositories need not have these parameters."""
+    if config.backend == _FIRST and settings.features_execution is not None:
+        config.parameters["execution"].string_value = settings.features_execution
     if config.backend == _GRAPHS:
         for key, value in (("execution", settings.execution), ("precision", settings.precision)):
             if value is not None:
@@ -191,7 +190,7 @@ def _choose_execution(config: pb.ModelConfig, settings: RepositorySettings) -> N
 
 def _rename_called(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:
     """Let a decoder call the models by their new names, and `decoder_greedy` only where there is one."""
-    if not settings.has_greedy:
+    if not settings.greedy_graph:
         config.parameters.pop("decoder_greedy_model", None)
     for key in CALLED:
         if key in config.parameters:

@@ -211,7 +211,7 @@ def test_a_step_needs_nothing_from_the_host_but_its_inputs(model, frames):
     """The device `meta` has no values: reading one raises, as it would break the capture of a CUDA graph."""
     path = REPOSITORY / model / "1" / "model.onnx"
     meta = torch.device("meta")
-    graph = TorchGraph(path, meta)
+    graph = TorchGraph.load(path, meta)
     types = {TensorProto.FLOAT: torch.float32, TensorProto.INT64: torch.int64, TensorProto.INT32: torch.int32}
     inputs = {}
     for item in onnx.load(path).graph.input:

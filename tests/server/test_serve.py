@@ -187,14 +187,23 @@ def test_settings_reach_the_staged_configurations(tmp_path):
     assert read(staged, "enc2_batch").name == "enc2_batch"
 
 
-@pytest.mark.parametrize(
-    "elsewhere", [{"greedy_graph": False}, {"execution": "torch:cuda"}, {"precision": "fp16"}], ids=str
-)
-def test_the_greedy_graph_is_left_out_where_the_joint_runs_elsewhere(tmp_path, elsewhere):
-    stage_repository(ROOT / "model-repo", tmp_path / "staged", RepositorySettings(**elsewhere))
+def test_the_greedy_graph_is_left_out_of_the_profiles_that_cannot_run_it(tmp_path):
+    stage_repository(ROOT / "model-repo", tmp_path / "staged", RepositorySettings(greedy_graph=False))
     assert not (tmp_path / "staged" / "decoder_greedy").exists()
     for model in ("decoder", "decoder_batch"):
         assert "decoder_greedy_model" not in read(tmp_path / "staged", model).parameters
+
+
+def test_graphs_and_features_are_told_who_runs_them(tmp_path):
+    settings = RepositorySettings(execution="torch:cuda", features_execution="torch:cpu", precision="fp16")
+    stage_repository(ROOT / "model-repo", tmp_path / "staged", settings)
+    for model in ("encoder", "encoder_batch", "decoder_joint", "decoder_greedy"):
+        parameters = read(tmp_path / "staged", model).parameters
+        assert (parameters["execution"].string_value, parameters["precision"].string_value) == ("torch:cuda", "fp16")
+    for model in ("preprocessor", "preprocessor_batch"):
+        parameters = read(tmp_path / "staged", model).parameters
+        assert parameters["execution"].string_value == "torch:cpu"
+        assert "precision" not in parameters
 
 
 def test_limits_reach_the_models_that_keep_them(tmp_path):
