@@ -90,7 +90,7 @@ test-export test-train: test-%: setup-nemo
 	OMP_NUM_THREADS=1 $(NEMO_PY) -m pytest --confcutdir=tests/$* tests/$*
 
 test-runners: setup-nemo
-	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py
+	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py tests/backends/test_torch_*.py
 
 .PHONY: docs
 docs: setup ## put the figures of docs/measurements into the tables of README and docs
@@ -272,10 +272,10 @@ graphs: $(VENV)/engines ## the graphs of the model repository in FP16, for AMIRA
 	PYTHONPATH=backends $(PY) -m scripts.engines graphs --precision $(or $(PRECISION),fp16) $(if $(REPO),--model-repo "$(REPO)")
 
 .PHONY: bench-gpu
-bench-gpu: ## all figures of this GPU, resumable; PY=python with server and torch, OUT=folder [MINUTES=20] [DEVICE=cpu TINY=1]
+bench-gpu: ## all figures of this GPU, resumable; PY=python with server and torch, OUT=folder [MINUTES=20] [REPO=folder] [DEVICE=cpu TINY=1]
 	@test -n "$(OUT)" || { echo "usage: make bench-gpu PY=/path/to/python OUT=folder [MINUTES=20]"; exit 2; }
 	PYTHONPATH=backends:clients:. $(PY) -m scripts.gpu.day --out $(OUT) --minutes $(or $(MINUTES),20) \
-	    $(if $(DEVICE),--device $(DEVICE)) $(if $(TINY),--tiny)
+	    $(if $(REPO),--model-repo "$(REPO)") $(if $(DEVICE),--device $(DEVICE)) $(if $(TINY),--tiny)
 
 .PHONY: precisions
 precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]

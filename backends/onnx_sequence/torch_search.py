@@ -125,7 +125,7 @@ class TorchSearch:
                 values.append(launches.found[name].clone())
             if not bool(launches.go_on):
                 break
-        carried = [launches.carried[name] for name in self._parts.carried_in]
+        carried = [launches.carried[name].clone() for name in self._parts.carried_in]  # the next search reuses these
         results = [*carried, *(torch.stack(values) for values in found.values())]
         outputs = self._after(
             {**launches.shared, **dict(zip(self._parts.results, results, strict=True))}, list(output_names)

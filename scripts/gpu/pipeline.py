@@ -31,18 +31,34 @@ from scripts.serving.staging import RepositorySettings, stage_repository
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = (16, 64, 128, 256, 512, 1024)
 JOINTS = ("local", "model")
+# Put behind a way: the features on the device, too.
+FEATURES = "features"
 
 
 @contextmanager
-def serving(repository: Path, execution: str, precision: str, joint: str, streams: int) -> Iterator[TritonServer]:
-    """A server for so many streams."""
+def serving(repository: Path, way: str, device: str, streams: int) -> Iterator[TritonServer]:
+    """A server for so many streams: `way` is execution, precision, joint, and perhaps `features`."""
+    execution, precision, joint, *features = way.split()
     settings = RepositorySettings(
-        execution=execution, precision=precision, joint=joint, max_concurrent_streams=2 * streams
+        execution=execution,
+        features_execution=f"torch:{device}" if features else "cpu",
+        precision=precision,
+        joint=joint,
+        max_concurrent_streams=2 * streams,
     )
     with tempfile.TemporaryDirectory() as folder:
         stage_repository(repository, Path(folder) / "model-repo", settings)
         with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
             yield server
+
+
+def ways(device: str) -> list[str]:
+    """Return the ways to serve: the processor first, then what decides most."""
+    engines = itertools.product(("torch", "onnxruntime"), ("fp16", "fp32"))
+    plain = [f"{engine}:{device} {precision} {joint}" for (engine, precision) in engines for joint in JOINTS]
+    tensorrt = ["onnxruntime:tensorrt fp16 model"] if device == "cuda" else []
+    first = f"torch:{device} fp16 model {FEATURES}"
+    return ["cpu fp32 local", first, *plain, f"torch:{device} fp32 model {FEATURES}", *tensorrt]
 
 
 def measure(server: TritonServer, streams: int, chunks: int, chunk_samples: int, chunk_secs: float) -> dict[str, Any]:
@@ -90,22 +106,20 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="few streams, to try the command")
     arguments = parser.parse_args()
     counts, chunks = ((2, 4), 4) if arguments.tiny else (STREAMS, 12)
-    ways = [*itertools.product(("torch", "onnxruntime"), ("fp16", "fp32"))]
-    keys = [f"{engine}:{arguments.device} {precision} {joint}" for (engine, precision) in ways for joint in JOINTS]
+    keys = ways(arguments.device)
     figures = CellFile(arguments.out, device_name(on_gpu=arguments.device == "cuda"))
 
     def cell(key: str) -> dict[str, Any]:
         print(key, flush=True)
         try:
-            execution, precision, joint = key.split()
-            with serving(arguments.model_repo, execution, precision, joint, counts[-1]) as server:
+            with serving(arguments.model_repo, key, arguments.device, counts[-1]) as server:
                 return {"trials": climb(server, counts, chunks, arguments.model_repo)}
         except ServerStartError as error:
             reason = str(error).splitlines()[1]
             print("  ", reason, flush=True)
             return {"not_run": reason}
 
-    missing = figures.complete(["cpu fp32 local", *keys], cell, arguments.minutes)
+    missing = figures.complete(keys, cell, arguments.minutes)
     return 3 if missing else 0
 
 

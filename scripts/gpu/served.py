@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from loadtest.raw_pipeline import read_config
 from onnx_sequence.caches import StateTensor
 from onnx_sequence.opening import graph_path, load_runner
 from onnx_sequence.runner import Execution, Runner
+from onnx_sequence.shape_ranges import shape_ranges
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
 
@@ -48,9 +50,12 @@ class Encoder:
         ]
 
     def runner(self, execution: str, precision: str, slots: int) -> Runner:
-        """Load it. Raises as `load_runner` does."""
-        path = graph_path(self.folder, precision)
-        return load_runner(path, Execution.parse(execution), self.states, slots=slots, threads=1)
+        """Load it, for batches of as many streams as it has slots for. Raises as `load_runner` does."""
+        path, chosen = graph_path(self.folder, precision), Execution.parse(execution)
+        config = read_config(self.folder.parent)
+        config.max_batch_size = slots
+        ranges = shape_ranges(config, self.states) if chosen.device == "tensorrt" else None
+        return load_runner(path, chosen, self.states, slots=slots, threads=1, ranges=ranges)
 
     def inputs(self, rows: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
         """Return random features of a chunk of so many streams."""
@@ -131,6 +136,8 @@ def main() -> int:
     encoder = Encoder(arguments.model_repo)
     batches = (1, 2) if arguments.tiny else BATCHES
     keys = [f"{engine}:{arguments.device} {p}" for engine in ("torch", "onnxruntime") for p in ("fp16", "fp32")]
+    if on_gpu:
+        keys += [f"onnxruntime:tensorrt {precision}" for precision in ("fp16", "fp32")]
     figures = CellFile(arguments.out, device_name(on_gpu=on_gpu))
 
     def cell(key: str) -> dict[str, Any]:

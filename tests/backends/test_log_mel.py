@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.parameters import ModelConfig
+from loadtest.raw_pipeline import read_config
 from log_mel.audio import check_audio, check_checksum, check_length, check_sample_rate
 from log_mel.front_end import Chunk
 from log_mel.mel import LogMel
+from log_mel.opening import open_streaming
 from log_mel.streaming import StreamingLogMel, WindowGeometry
 
+REPOSITORY = Path(__file__).resolve().parents[2] / "model-repo"
 RNG = np.random.default_rng(0)
 MEL = LogMel(
     filterbank=np.abs(RNG.standard_normal((8, 257))).astype(np.float32),
@@ -138,3 +145,11 @@ def test_another_sample_rate_is_refused():
 def test_contradicting_geometry_is_refused():
     with pytest.raises(ValueError, match="window_frames"):
         WindowGeometry(8960, 56, 49, 9, 15, 65, 72)
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("torch")), reason="torch is installed")
+def test_torch_that_is_not_installed_is_named():
+    config = read_config(REPOSITORY / "preprocessor")
+    config.raw["parameters"]["execution"] = {"string_value": "torch:cpu"}
+    with pytest.raises(RuntimeError, match=r"features_execution torch:cpu needs .*pip install 'amira-asr\[torch\]'"):
+        open_streaming(ModelConfig(json.dumps(config.raw)), REPOSITORY / "preprocessor" / "1", kaldi=False)

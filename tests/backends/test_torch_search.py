@@ -92,7 +92,7 @@ def test_recordings_have_the_tokens_of_the_loop_in_python():
     decoder = Decoder.configured(read_config("decoder"), REPOSITORY / "decoder" / "1")
     joint = local_joint(REPOSITORY / "decoder_joint" / "1" / "model.onnx")
     search = runner("torch:cpu")
-    search.prepare({name: 0 * one for name, one in random_inputs(np.random.default_rng(0), 1, 16).items()}, 8, OUTPUTS)
+    search.prepare({name: 0 * one for name, one in random_inputs(np.random.default_rng(0), 1, 16).items()}, 32, OUTPUTS)
     by_torch = JointGraphs(joint.joint, lambda names, given: search.run(given, names), durations=False)
     hypotheses = []
     for evaluates in (joint, by_torch):
@@ -100,11 +100,12 @@ def test_recordings_have_the_tokens_of_the_loop_in_python():
         for stream in streams:
             decoder.prepare(stream, {}, start=True)
         for first in range(0, max(map(len, encoded)), 7):
-            pairs = zip(streams, encoded, strict=True)
-            chunks = [
-                Chunk(one, frames[first : first + 7], False, False) for one, frames in pairs if first < len(frames)
+            work = [
+                Chunk(stream, frames[first : first + 7], finalize=False, end=False)
+                for stream, frames in zip(streams, encoded, strict=True)
+                if first < len(frames)
             ]
-            decoder.decode(chunks, evaluates)
+            decoder.decode(work, evaluates)
         hypotheses.append([stream.search for stream in streams])
     for wanted, got in zip(*hypotheses, strict=True):
         assert (got.tokens.ids, got.tokens.frames) == (wanted.tokens.ids, wanted.tokens.frames)

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="torch lives in the environment of NeMo: make test-nemo")
 
 from onnx_sequence.caches import Array
-from scripts.gpu import served
+from scripts.gpu import served, steps
 from scripts.gpu.cell_file import CellFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,23 @@ def test_the_error_is_that_of_the_worst_stream(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(runner, "advance", one_is_off)
     assert served.largest_error(encoder, runner) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_features_and_search_are_measured_and_compared_with_those_of_the_processor(tmp_path: Path) -> None:
+    measured = steps.Steps(ROOT / "model-repo")
+    for execution, largest in (("torch:cpu", 2e-3), ("cpu", 0.0)):
+        figures = steps.measure(measured, f"features {execution}", (1, 3))
+        assert figures["largest_error"] <= largest
+        assert all(cell["ms_p99"] >= cell["ms"] > 0 for cell in figures["batches"].values())
+    for execution in ("torch:cpu", "onnxruntime:cpu"):
+        figures = steps.measure(measured, f"search {execution} fp32", (1, 3))
+        for cell in figures["batches"].values():
+            assert cell["labels_equal"] == 1.0
+            assert cell["rounds"] > 1
+            assert 0 < cell["share"] < 1
+    assert "which is missing" in steps.measure(measured, "search torch:cpu fp8", (1,))["not_run"]
+    for cell in ("features torch:cuda:99", "search onnxruntime:tensorrt fp32"):
+        assert "execution" in steps.measure(measured, cell, (1,))["not_run"]
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
