@@ -209,9 +209,9 @@ quality: setup-nemo $(VENV)/baselines ## measure all of docs/quality.md; KEEP=do
 	    $(PY) -m scripts.render_docs && exit $$status
 
 .PHONY: export
-export: setup-nemo ## turn NEMO=file.nemo into the model repository
-	@test -n "$(NEMO)" || { echo "usage: make export NEMO=file.nemo"; exit 2; }
-	$(NEMO_PY) -m scripts.export $(NEMO)
+export: setup-nemo ## turn NEMO=file.nemo into the model repository [OUT=folder] [CONTEXT=70,1]
+	@test -n "$(NEMO)" || { echo "usage: make export NEMO=file.nemo [OUT=folder] [CONTEXT=70,1]"; exit 2; }
+	$(NEMO_PY) -m scripts.export "$(NEMO)" --model-repo "$(or $(OUT),model-repo)" $(if $(CONTEXT),--att-context $(CONTEXT))
 
 $(VENV)/import: $(VENV)/ready requirements/import.txt
 	@$(INSTALL) requirements/import.txt

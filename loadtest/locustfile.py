@@ -56,11 +56,13 @@ def _options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--totals", default="", help="write totals to this JSON file")
 
 
-@events.test_start.add_listener
+@events.init.add_listener  # before the clock of the shape runs: on a busy machine this takes seconds
+@events.test_start.add_listener  # of a further test from the web page
 def _start(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     endpoint = (environment.host or "localhost:8001").removeprefix("http://")
-    SPEAKERS[:] = [Speakers(endpoint, options.model, Path(options.recordings))]
+    if not SPEAKERS:
+        SPEAKERS.append(Speakers(endpoint, options.model, Path(options.recordings)))
 
 
 @events.test_stop.add_listener

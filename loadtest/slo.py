@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_TERM = re.compile(r"(p\d{1,2}(?:\.\d+)?|errors|late)=(\d+(?:\.\d+)?)")
+_TERM = re.compile(r"(p[5-9]\d(?:\.\d+)?|errors|late)=(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)

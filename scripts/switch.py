@@ -55,6 +55,8 @@ def _switch(arguments: argparse.Namespace) -> int:
         own = repository_settings(load_recogniser_settings(arguments.config_dir, arguments.repository))
         new = switch.begin(arguments.repository, own)
         print(f"loaded; new streams start on {new}asr_streaming", flush=True)
+    elif switch.successor is None:
+        raise SwitchError("no switch is under way: name the repository to switch to")
     print(f"streams on the old version: {switch.streams_left()}; it is unloaded after the last", flush=True)
     if not switch.finish(arguments.timeout):
         print(f"{switch.streams_left()} streams are left; run again without a repository to finish", file=sys.stderr)

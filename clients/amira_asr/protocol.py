@@ -68,12 +68,17 @@ _MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
     # The latter are Triton's own while it ends: its models go before its ports.
     ("(?i)server is (stopping|shutting down)|has no available versions", ServerStopping, "{message}"),
     (
+        "protocol is restricted.*amira-api-key",
+        InvalidRequest,
+        "{endpoint} takes only calls with its API key, and AMIRA_API_KEY or AMIRA_API_KEY_FILE is not that ({message})",
+    ),
+    (
         "protocol is restricted",
         InvalidRequest,
         "{endpoint} does not take that ({message}); AMIRA_OPEN_INTERFACES of the server opens it",
     ),
     ("is not live here|failed earlier|must specify the START flag", SequenceLost, "{message} (start a new stream)"),
-    (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint ({message})"),
+    (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint and AMIRA_TLS ({message})"),
     ("unknown model: .* is not found", ServerError, "{message} at {endpoint}: `amira-asr models` lists what it has"),
     ("arrived damaged", AudioDamaged, "{message}"),
     (r"\bAUDIO\b|\bsample_rate\b", InvalidAudio, "{message}"),

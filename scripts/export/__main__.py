@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tarfile
 from pathlib import Path
 
 from scripts.export.layout import Layout
@@ -15,12 +16,13 @@ def main() -> None:
     arguments = _parse()
     layout = Layout(arguments.model_repo)
     try:
+        # NeMo takes ten seconds to import; wrong arguments are told at once.
+        _check_archive(arguments.checkpoint)
         options = ServingOptions(
             max_batch_size=arguments.max_batch_size,
             batch_max_batch_size=arguments.batch_max_batch_size,
             max_audio_secs=arguments.max_audio_secs,
         )
-        # NeMo takes ten seconds to import; wrong arguments are told at once.
         from nemo.utils import logging  # noqa: PLC0415
 
         from scripts.export.exporter import export_checkpoint  # noqa: PLC0415
@@ -57,6 +59,13 @@ def _parse() -> argparse.Namespace:
         "--max-audio-secs", type=int, default=defaults.max_audio_secs, help="longest utterance of asr_batch"
     )
     return parser.parse_args()
+
+
+def _check_archive(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not tarfile.is_tarfile(path):
+        raise ValueError(f"{path} is no .nemo archive (a tar file with model_config.yaml and weights)")
 
 
 def _context(text: str) -> tuple[int, int]:

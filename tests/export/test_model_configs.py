@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,20 @@ def test_options_below_one_are_refused(field: str) -> None:
 def test_triton_limit_below_ours_is_refused() -> None:
     with pytest.raises(ValueError, match="max_candidate_sequences is 100"):
         ServingOptions(max_candidate_sequences=100, max_concurrent_streams=101)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.nemo", "no such file"), ("text.nemo", "is no .nemo archive")])
+def test_what_is_no_checkpoint_is_refused_before_nemo_is_imported(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "text.nemo").write_text("no tar file")
+    program = "import sys; sys.modules['nemo'] = None; from scripts.export.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / name), "--model-repo", str(tmp_path / "out")],
+        cwd=REPOSITORY.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert str(tmp_path / name) in done.stderr
+    assert not (tmp_path / "out").exists()

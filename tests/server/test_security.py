@@ -157,6 +157,15 @@ def test_clients_need_the_key_over_grpc(triton, name):
         CLIENTS[name](triton, None)
 
 
+@pytest.mark.parametrize("key", [None, "another-key-of-some-length"])
+def test_a_caller_without_the_key_is_told_which_settings(closed, certificates, speech, key):
+    with (
+        AsrClient(settings(closed, certificates, api_key=key)) as client,
+        pytest.raises(AmiraError, match="takes only calls with its API key, and AMIRA_API_KEY or AMIRA_API_KEY_FILE"),
+    ):
+        client.transcribe(speech[:16000])
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_doors_are_closed_to_those_with_the_key_too(triton, name):
     with pytest.raises(InferenceServerException, match="This protocol is restricted"):
