@@ -277,6 +277,11 @@ bench-gpu: ## all figures of this GPU, resumable; PY=python with server and torc
 	PYTHONPATH=backends:clients:. $(PY) -m scripts.gpu.day --out $(OUT) --minutes $(or $(MINUTES),20) \
 	    $(if $(REPO),--model-repo "$(REPO)") $(if $(DEVICE),--device $(DEVICE)) $(if $(TINY),--tiny)
 
+.PHONY: random-model
+random-model: setup-nemo ## repository with random weights in the shape of the 0.6B model [LAYERS=2] [REPO=work/repositories/random] [MAX_BATCH=32]
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-4} $(NEMO_PY) -m scripts.gpu.random_model --layers $(or $(LAYERS),2) \
+	    $(if $(REPO),--model-repo "$(REPO)") $(if $(MAX_BATCH),--max-batch-size $(MAX_BATCH))
+
 .PHONY: precisions
 precisions: $(VENV)/engines ## FP32, FP16, INT8: WER, error chunk by chunk, size, latency on this processor [OUT=file.json]
 	PYTHONPATH=backends $(PY) -m scripts.engines.compare --real $(SPEECH)/eval $(if $(OUT),--out $(OUT))

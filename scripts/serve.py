@@ -29,7 +29,7 @@ from scripts.serving.installation import TritonMissingError
 from scripts.serving.limits import Limits
 from scripts.serving.paths import PathError, check_file, check_repository_folder
 from scripts.serving.ports import PortError, check_ports
-from scripts.serving.profile import check_graphs, check_profile
+from scripts.serving.profile import check_batches, check_graphs, check_profile
 from scripts.serving.server import ServerStartError, TritonServer
 from scripts.serving.server_options import ServerOptions, TlsFiles
 from scripts.serving.staging import RepositorySettings, add_repository, stage_repository
@@ -59,6 +59,7 @@ def repository_settings(settings: Settings) -> RepositorySettings:
         stream_timeout_secs=settings.stream_timeout_secs,
         vocabulary=settings.vocabulary_path,
         joint=settings.joint,
+        max_batch_size=settings.max_batch_size,
         batch_window_ms=settings.batch_window_ms,
         execution=settings.execution,
         features_execution=settings.features_execution,
@@ -120,6 +121,7 @@ def server_from(
     # Joining a path that is absolute gives that path.
     check_profile(ROOT / settings.model_repository, settings.profile)
     check_graphs(ROOT / settings.model_repository, settings.precision, settings.execution, settings.profile)
+    check_batches(settings.max_batch_size, settings.profile)
     stage_repository(ROOT / settings.model_repository, staged, repository_settings(settings))
     for name, repository in parse_recognisers(settings.recognisers).items():
         own = repository_settings(load_recogniser_settings(config_dir, ROOT / repository))

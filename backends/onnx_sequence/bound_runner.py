@@ -52,7 +52,8 @@ class BoundRunner:
             RuntimeError: there is no such GPU, or this ONNX Runtime cannot use it.
         """
         names = find_providers(execution)
-        model = onnx.load(path)
+        path = path.resolve()  # weights beside a large graph are not looked for behind a staged link
+        model = onnx.load(path, load_external_data=False)
         self.input_names = [item.name for item in model.graph.input]
         self.output_names = [item.name for item in model.graph.output]
         options = onnxruntime.SessionOptions()
@@ -60,6 +61,7 @@ class BoundRunner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         on_gpu = execution.device != "cpu"
         providers: Providers = [(name, {"device_id": str(execution.index)} if on_gpu else {}) for name in names]
         if execution.device == "tensorrt":

@@ -66,7 +66,7 @@ class TorchGraph:
     @staticmethod
     def load(path: Path, device: torch.device) -> TorchGraph:
         """Load the graph of a file. Raises ValueError as the constructor."""
-        return TorchGraph(onnx.load(path).graph, device, str(path))
+        return TorchGraph(onnx.load(path.resolve()).graph, device, str(path))  # weights may lie beside it
 
     def stored_in_half(self, state_input: str, state_output: str) -> bool:
         """Whether a state loses nothing in FP16: the graph makes it from FP16 and reads it as FP16."""

@@ -72,7 +72,7 @@ class TorchSearch:
         if self._on_gpu:
             torch.cuda.set_device(self._device)
             self._memory = torch.cuda.graph_pool_handle()
-        graph = onnx.load(path).graph
+        graph = onnx.load(path.resolve()).graph
         self.input_names = [item.name for item in graph.input]
         self.output_names = [item.name for item in graph.output]
         if not {_FRAMES, _LENGTH} <= set(self.input_names):

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     joint: Literal["model", "local"] = Field(
         "model", description="the decoder calls the models of the joint by BLS, or runs their graphs in its own process"
     )
+    max_batch_size: int | None = Field(
+        None, ge=1, le=4096, description="most streams to a batch; none: the repository's, 32; more for a GPU"
+    )
     batch_window_ms: float | None = Field(
         None, ge=0, le=500, description="a chunk waits this long for others to share its batch; none: the model's, 1 ms"
     )

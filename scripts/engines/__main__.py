@@ -19,10 +19,10 @@ from scripts.engines.builder import build_all
 from scripts.engines.commands import build, in_image
 from scripts.engines.engine_files import EngineFiles
 from scripts.engines.precision import Precision
+from scripts.engines.served_limits import served_limits
 from scripts.engines.shapes import ranges
 from scripts.engines.tensorrt_version import TensorRTError
 from scripts.export.description import ModelDescription
-from scripts.export.serving_options import ServingOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = Path("work/engines")
@@ -51,7 +51,7 @@ def main() -> int:
                 return subprocess.run(command, check=False).returncode
         if arguments.command in {"all", "build"}:
             _build(arguments)
-    except (TensorRTError, FileNotFoundError) as error:
+    except (TensorRTError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -89,7 +89,7 @@ def _variants(arguments: argparse.Namespace) -> None:
 
 def _build(arguments: argparse.Namespace) -> None:
     description = ModelDescription.load(arguments.model_repo / "description.json")
-    shapes = ranges(description, ServingOptions())
+    shapes = ranges(description, served_limits(arguments.model_repo))
     if arguments.dry_run:
         print("# where TensorRT is, with the name of its GPU and its version:")
         for model, graph in _graphs(arguments.precision).items():

@@ -18,10 +18,10 @@ from pathlib import Path
 from scripts.engines.builder import build_engine, gpu_name
 from scripts.engines.engine_files import EngineFiles
 from scripts.engines.precision import Precision
+from scripts.engines.served_limits import served_limits
 from scripts.engines.shapes import ranges
 from scripts.engines.tensorrt_version import TensorRTError, matching_version
 from scripts.export.description import ModelDescription
-from scripts.export.serving_options import ServingOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("encoder", "encoder_batch", "decoder_joint")
@@ -63,9 +63,12 @@ class EngineCache:
 
 def graph_key(source: Path, precision: Precision) -> str:
     """Return what an engine depends on besides GPU and TensorRT: graphs, limits of the shapes, precision."""
-    digest = hashlib.sha256(precision.value.encode())
-    for file in [source / "description.json", *(source / model / "1" / "model.onnx" for model in MODELS)]:
-        digest.update(file.read_bytes())
+    digest = hashlib.sha256(f"{precision.value} {served_limits(source)}".encode())
+    graphs = [source / model / "1" / name for model in MODELS for name in ("model.onnx", "model.onnx.data")]
+    for path in [source / "description.json", *(path for path in graphs if path.exists())]:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 24):
+                digest.update(piece)
     return digest.hexdigest()[:16]
 
 
@@ -96,7 +99,7 @@ def provision(source: Path, target: Path, cache: Path | None, precision: Precisi
         return
     with tempfile.TemporaryDirectory() as folder:
         graphs = _variants(target, precision, Path(folder), recordings)
-        shapes = ranges(ModelDescription.load(target / "description.json"), ServingOptions())
+        shapes = ranges(ModelDescription.load(target / "description.json"), served_limits(target))
         for model in missing:
             build_engine(graphs[model], engines[model], shapes[model])
             if kept is not None:

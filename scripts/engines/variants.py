@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from scripts.engines.half import to_half
 from scripts.engines.int8 import to_int8
 from scripts.engines.precision import Precision
 from scripts.export.description import ModelDescription
+from scripts.export.graph_files import save_graph
 from scripts.export.layout import Layout
 from scripts.export.onnx_runner import Arrays
 
@@ -44,16 +44,15 @@ def write_variants(layout: Layout, precision: Precision, folder: Path, recording
     written = {}
     for model, source in sources.items():
         path = written[model] = variant_path(folder, model, precision)
-        path.parent.mkdir(parents=True, exist_ok=True)
         match precision.of(model):
             case Precision.FP32:
-                shutil.copyfile(source, path)
+                save_graph(onnx.load(source), path)
             case Precision.FP16:
-                onnx.save(to_half(onnx.load(source)), path)
+                save_graph(to_half(onnx.load(source)), path)
             case Precision.INT8:
-                onnx.save(to_int8(source, _steps(layout, model, recordings)), path)
+                save_graph(to_int8(source, _steps(layout, model, recordings)), path)
             case Precision.FP8:
-                onnx.save(to_fp8(source, _steps(layout, model, recordings)), path)
+                save_graph(to_fp8(source, _steps(layout, model, recordings)), path)
     return written
 
 

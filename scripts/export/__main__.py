@@ -21,6 +21,7 @@ def main() -> None:
         options = ServingOptions(
             max_batch_size=arguments.max_batch_size,
             batch_max_batch_size=arguments.batch_max_batch_size,
+            joint_max_batch_size=max(ServingOptions.joint_max_batch_size, arguments.max_batch_size),
             max_audio_secs=arguments.max_audio_secs,
         )
         from nemo.utils import logging  # noqa: PLC0415

@@ -14,6 +14,8 @@ import onnxslim
 import torch
 from torch import Tensor, nn
 
+from scripts.export.graph_files import save_graph
+
 OPSET = 17  # the first with LayerNormalization
 
 # Sizes of a tensor: a number, or the name of a dynamic one.
@@ -53,7 +55,7 @@ def export_graph(
         torch.onnx.export(
             module.eval(),
             tuple(value.example for value in inputs.values()),
-            traced,
+            str(traced),  # of a Path it does not see that it may write weights beside it, as it must above 2 GB
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={name: _dynamic(shape) for name, shape in shapes.items()},
@@ -63,9 +65,9 @@ def export_graph(
         model = onnxslim.slim(onnx.load(traced))
     _declare_shapes(model, outputs)
     _forget_machine(model)
-    _check(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
+    _refuse_control_flow(model)
+    save_graph(model, path)
+    onnx.checker.check_model(str(path), full_check=True)  # by its path: it may be larger than a protobuf
 
 
 def _dynamic(shape: Shape) -> dict[int, str]:
@@ -93,8 +95,7 @@ def _forget_machine(model: onnx.ModelProto) -> None:
         del node.metadata_props[:]
 
 
-def _check(model: onnx.ModelProto) -> None:
-    onnx.checker.check_model(model, full_check=True)
+def _refuse_control_flow(model: onnx.ModelProto) -> None:
     found = _CONTROL_FLOW & {node.op_type for node in model.graph.node}
     if found:
         raise ValueError(f"the exported graph has control flow: {', '.join(sorted(found))}")

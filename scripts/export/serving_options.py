@@ -49,6 +49,11 @@ class ServingOptions:
         for name, value in vars(self).items():
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.joint_max_batch_size < self.max_batch_size:
+            raise ValueError(
+                f"joint_max_batch_size is {self.joint_max_batch_size}; it must be at least max_batch_size, "
+                f"{self.max_batch_size}: the decoder asks for all its streams at once"
+            )
         if self.max_candidate_sequences < self.max_concurrent_streams:
             raise ValueError(
                 f"max_candidate_sequences is {self.max_candidate_sequences}; it must be at least "

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 from loadtest.bench import clip_speech, cpu_secs
 from loadtest.closed_loop import run_streams
@@ -30,6 +31,8 @@ from scripts.serving.staging import RepositorySettings, stage_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = (16, 64, 128, 256, 512, 1024)
+# Most streams to a batch on a device.
+BATCH = 256
 JOINTS = ("local", "model")
 # Put behind a way: the features on the device, too.
 FEATURES = "features"
@@ -44,6 +47,7 @@ def serving(repository: Path, way: str, device: str, streams: int) -> Iterator[T
         features_execution=f"torch:{device}" if features else "cpu",
         precision=precision,
         joint=joint,
+        max_batch_size=None if execution == "cpu" else BATCH,
         max_concurrent_streams=2 * streams,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +109,9 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="few streams, to try the command")
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print("no GPU that this torch can use; --device cpu tries the command on a processor", file=sys.stderr)
+        return 1
     counts, chunks = ((2, 4), 4) if arguments.tiny else (STREAMS, 12)
     keys = ways(arguments.device)
     figures = CellFile(arguments.out, device_name(on_gpu=arguments.device == "cuda"))

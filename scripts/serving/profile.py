@@ -40,6 +40,15 @@ def check_graphs(model_repo: Path, precision: str, execution: str, profile: str)
             )
 
 
+def check_batches(max_batch_size: int | None, profile: str) -> None:
+    """Raise ValueError when the batches that were asked for are not those of the engines."""
+    if max_batch_size is not None and profile == "tensorrt":
+        raise ValueError(
+            f"max_batch_size is {max_batch_size}, profile 'tensorrt': engines are built for the batches that the model "
+            "repository says; export with --max-batch-size, then `make engines`"
+        )
+
+
 def check_profile(model_repo: Path, profile: str) -> None:
     """Look for the graphs that the configurations of a profile name.
 

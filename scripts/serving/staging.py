@@ -41,6 +41,7 @@ class RepositorySettings:
         features_execution: who computes the features of `log_mel` (log_mel/opening.py).
         precision: of these graphs.
         greedy_graph: whether there may be `decoder_greedy`; not in a GPU profile.
+        max_batch_size: most streams to a batch of the streaming models.
         batch_window_ms: how long a chunk waits at the first step for others to share its batch, milliseconds.
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
@@ -63,6 +64,7 @@ class RepositorySettings:
     features_execution: str | None = None
     precision: str | None = None
     greedy_graph: bool = True
+    max_batch_size: int | None = None
     batch_window_ms: float | None = None
     max_beam_size: int | None = None
     language_model: Path | None = None
@@ -166,6 +168,7 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
         if value is not None and key in config.parameters:
             config.parameters[key].string_value = f"{value:g}" if isinstance(value, float) else str(value)
     _choose_execution(config, settings)
+    _choose_batches(config, settings.max_batch_size)
     _rename_called(config, settings, renames)
     if config.HasField("sequence_batching"):
         batching = config.sequence_batching
@@ -186,6 +189,21 @@ def _choose_execution(config: pb.ModelConfig, settings: RepositorySettings) -> N
         for key, value in (("execution", settings.execution), ("precision", settings.precision)):
             if value is not None:
                 config.parameters[key].string_value = value
+
+
+def _choose_batches(config: pb.ModelConfig, streams: int | None) -> None:
+    """Let so many streams share a batch of the streaming models, and the joint have room for all of them."""
+    if streams is None:
+        return
+    if config.HasField("sequence_batching"):
+        config.max_batch_size = streams
+    elif config.platform == "ensemble":  # no larger than its steps
+        config.max_batch_size = min(config.max_batch_size, streams)
+    elif config.backend == _GRAPHS and "labels" in config.parameters:
+        config.max_batch_size = max(config.max_batch_size, streams)
+    if "joint_max_batch_size" in config.parameters:
+        room = config.parameters["joint_max_batch_size"]
+        room.string_value = str(max(int(room.string_value), streams))
 
 
 def _rename_called(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[str, str]) -> None:

@@ -6,7 +6,9 @@ import onnx
 import pytest
 
 from log_mel.vad_gate import LOOK_AHEAD_SAMPLES
+from scripts.engines.served_limits import served_limits
 from scripts.engines.shapes import GATE_LOOK_AHEAD_SAMPLES, InputRange, ranges
+from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
 from tests.engines.conftest import LAYOUT
 
@@ -61,3 +63,21 @@ def test_numbers_of_this_model(description):
     assert profiles["encoder"]["FEATURES"] == InputRange((1, 80, 65), (8, 80, 65), (32, 80, 128))
     assert profiles["encoder_batch"]["FEATURES"] == InputRange((1, 80, 1), (2, 80, 1000), (8, 80, 3000))
     assert profiles["decoder_joint"]["ENCODED"] == InputRange((1, 1, 144), (32, 7, 144), (128, 16, 144))
+
+
+def test_limits_are_those_of_the_repository(tmp_path, description):
+    assert served_limits(LAYOUT.root) == ServingOptions()
+    options = ServingOptions(max_batch_size=200, batch_max_batch_size=3, joint_max_batch_size=256, max_audio_secs=12)
+    Layout(tmp_path).write_configs(description, options)
+    profiles = ranges(description, served_limits(tmp_path))
+    assert profiles["encoder"]["FEATURES"].largest == (200, 80, 128)
+    assert profiles["encoder_batch"]["FEATURES"].largest == (3, 80, 1200)
+    assert profiles["decoder_joint"]["TARGET"].largest == (256, 1)
+    (tmp_path / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+    with pytest.raises(ValueError, match=r"encoder/config.pbtxt: there is no number like .*max_batch_size"):
+        served_limits(tmp_path)
+
+
+def test_a_joint_that_takes_fewer_rows_than_there_are_streams_is_refused():
+    with pytest.raises(ValueError, match="joint_max_batch_size is 128; it must be at least max_batch_size, 200"):
+        ServingOptions(max_batch_size=200)

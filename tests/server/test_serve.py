@@ -206,6 +206,23 @@ def test_graphs_and_features_are_told_who_runs_them(tmp_path):
         assert "precision" not in parameters
 
 
+def test_batches_of_streams_fit_the_models_that_they_reach(tmp_path):
+    for streams, ensemble, joint in ((256, 32, 256), (4, 4, 128)):
+        stage_repository(ROOT / "model-repo", tmp_path / "staged", RepositorySettings(max_batch_size=streams))
+        sizes = {path.parent.name: read(tmp_path / "staged", path.parent.name) for path in _configs(tmp_path)}
+        largest = {name: config.max_batch_size for name, config in sizes.items()}
+        assert largest["preprocessor"] == largest["encoder"] == largest["decoder"] == streams
+        assert largest["asr_streaming"] == ensemble
+        assert largest["decoder_joint"] == largest["decoder_greedy"] == joint
+        assert sizes["decoder"].parameters["joint_max_batch_size"].string_value == str(joint)
+        assert largest["encoder_batch"] == 8
+        assert all(largest["asr_batch"] <= largest[f"{step}_batch"] for step in ("preprocessor", "encoder", "decoder"))
+
+
+def _configs(folder):
+    return (folder / "staged").glob("*/config.pbtxt")
+
+
 def test_limits_reach_the_models_that_keep_them(tmp_path):
     limits = Limits(
         max_concurrent_batches=5,
