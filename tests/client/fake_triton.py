@@ -17,8 +17,14 @@ CHUNK = 1600
 CHUNK_SECS = 0.1
 RATE = 16000
 
-
 FULL = "server full: 4 of 4 streams are in use; try again later"
+# Settings of a client that tests need not wait for.
+FAST = {
+    "inference_timeout_secs": 1.0,
+    "resume_timeout_secs": 3.0,
+    "circuit_breaker_failures": 2,
+    "circuit_breaker_recovery_secs": 1.5,
+}
 
 
 def chunk(level):
@@ -29,6 +35,11 @@ def chunk(level):
 def words(*levels):
     """The text for chunks of these levels."""
     return " ".join(f"w{level}" for level in levels)
+
+
+async def recognise(client, levels):
+    """The events of a stream of such chunks."""
+    return [event async for event in client.stream([chunk(level) for level in levels])]
 
 
 @dataclass
