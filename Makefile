@@ -124,6 +124,10 @@ bench: setup ## overhead, streams at real time, decoding, against raw ONNX Runti
 	PYTHONPATH=backends $(PY) -m loadtest.bench $(if $(OUT),--out $(OUT))
 	PYTHONPATH=backends $(PY) -m loadtest.decoding $(if $(OUT),--out $(OUT:.json=_decoding.json))
 
+.PHONY: bench-cost
+bench-cost: setup ## where a chunk's processor time goes, by process, at the pace of speech [OUT=file.json]
+	PYTHONPATH=backends $(PY) -m loadtest.cost $(if $(OUT),--out $(OUT))
+
 .PHONY: bench-check
 bench-check: setup ## has the server become slower? ratios of one run against loadtest/bench_baseline.yaml
 	@PYTHONPATH=backends $(PY) -m loadtest.bench_check

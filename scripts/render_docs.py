@@ -45,6 +45,7 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "babble": (quality.babble, "babble.json"),
     "release": (operation.release, "release.json"),
     "bench": (speed.bench, "bench.json"),
+    "cost": (speed.cost, "cost.json"),
     "gateway": (speed.gateway, "gateway.json"),
     "draft": (speed.draft, "draft.json"),
     "peers": (speed.peers, "peers.json"),

@@ -100,6 +100,12 @@ def respond(
     return responses
 
 
+def send(triton_requests: Sequence[Any], responses: Sequence[Any]) -> None:
+    """Send the responses of one `execute` call, which then returns None for each, before it is over."""
+    for request, response in zip(triton_requests, responses, strict=True):
+        request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 def _response(result: Outputs | Exception) -> Any:
     if isinstance(result, Exception):
         # ValueError is the caller's fault and already says what to do; anything else is named as what it is.

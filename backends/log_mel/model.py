@@ -7,6 +7,7 @@ the windows that a chunk completes or all those of an utterance.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from common.sequence_requests import Step, process_sequences
 from common.sequences import SequenceTable
 from common.speech_metrics import SpeechMetrics
 from common.telemetry import Telemetry
-from common.triton_adapter import Outputs, Request, respond
+from common.triton_adapter import Outputs, Request, respond, send
 from common.utterance_metrics import UtteranceMetrics
 from common.utterance_places import UtterancePlaces
 from log_mel.audio import check_audio, check_checksum, check_length, check_sample_rate
+from log_mel.batch_pacing import BatchPacing
 from log_mel.front_end import Chunk, Window
 from log_mel.opening import open_streaming, open_utterances
 from log_mel.stream import Stream
@@ -49,6 +51,7 @@ class TritonPythonModel:
         self._max_parameter_bytes = config.optional_integer("max_parameter_bytes", 1)
         folder, kaldi = Path(args["model_repository"]) / args["model_version"], mode.startswith("kaldi")
         self._telemetry = Telemetry(config.model_name, batch_sizes=config.is_sequence_model)
+        self._pacing: BatchPacing | None = None
         if mode.endswith("batch"):
             self._utterance = open_utterances(config, folder, kaldi=kaldi)
             self._max_samples = round(config.number("max_audio_secs") * self._sample_rate)
@@ -79,12 +82,19 @@ class TritonPythonModel:
         for cause, gauge in self._telemetry.metrics.gauges(SERVER_RESTARTS).items():
             gauge.set(self._launcher.restarts.get(cause, 0))
         self._limits = StreamLimits.configured(config)
+        self._pacing = BatchPacing.configured(config, self._sample_rate, self._chunk_samples)
         detector = Path(args["model_repository"]).parent / "vad" / "1" / "model.onnx"
         self._gate = SpeechGate(detector, self._chunk_samples, SpeechMetrics(self._telemetry.metrics).count)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer the requests of one batch."""
-        return respond(requests, self._process, self._telemetry)
+        """Answer the requests of one batch, and rest where the next ones may share theirs."""
+        responses = respond(requests, self._process, self._telemetry)
+        rest_secs = self._pacing.rest_secs() if self._pacing is not None else 0.0
+        if not rest_secs:
+            return responses
+        send(requests, responses)
+        time.sleep(rest_secs)
+        return [None] * len(requests)
 
     def finalize(self) -> None:
         """Publish the last metrics."""
@@ -172,6 +182,8 @@ class TritonPythonModel:
         audio = check_audio(samples)
         check_length(len(audio), self._chunk_samples, end=request.end)
         self._limits.receive(stream, len(audio), overload)
+        if self._pacing is not None:
+            self._pacing.received(stream, end=request.end)
         return Chunk(stream.features, audio, request.end)
 
     def _silence(self, steps: list[Step[Stream[Any]]], chunks: dict[int, Chunk[Any]]) -> None:

@@ -123,7 +123,10 @@ class Settings(BaseSettings):
         None, ge=1, le=4096, description="most streams to a batch; none: the repository's, 32; more for a GPU"
     )
     batch_window_ms: float | None = Field(
-        None, ge=0, le=500, description="a chunk waits this long for others to share its batch; none: the model's, 1 ms"
+        None,
+        ge=0,
+        le=500,
+        description="a chunk waits this long for company; none: 1/16 of a chunk, if there is any",
     )
     max_beam_size: int = Field(16, ge=1, le=64, description="largest beam that a stream may ask for")
     max_total_tokens: int = Field(10_000, ge=1, le=1_000_000, description="most tokens of one hypothesis")

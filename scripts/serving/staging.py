@@ -42,7 +42,8 @@ class RepositorySettings:
         precision: of these graphs.
         greedy_graph: whether there may be `decoder_greedy`; not in a GPU profile.
         max_batch_size: most streams to a batch of the streaming models.
-        batch_window_ms: how long a chunk waits at the first step for others to share its batch, milliseconds.
+        batch_window_ms: how long a chunk waits at the first step for others to share its batch, milliseconds. None: 1
+            ms, and the step rests after small batches (log_mel/batch_pacing.py).
         max_beam_size: largest beam that a stream may ask for.
         language_model: ARPA or KenLM file over the pieces of the vocabulary.
         source_language_model: low-order model of the training text, subtracted from `language_model`.
@@ -176,6 +177,7 @@ def apply(config: pb.ModelConfig, settings: RepositorySettings, renames: dict[st
             batching.max_sequence_idle_microseconds = round(settings.stream_timeout_secs * 1e6)
         if settings.batch_window_ms is not None and config.backend == _FIRST:
             batching.oldest.max_queue_delay_microseconds = round(settings.batch_window_ms * 1e3)
+            config.parameters["batch_rest_ms"].string_value = "0"  # exactly this long, and not longer
         if settings.max_concurrent_streams is not None:
             enough = settings.max_concurrent_streams * _CANDIDATES_PER_STREAM
             batching.oldest.max_candidate_sequences = max(batching.oldest.max_candidate_sequences, enough)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 import psutil
@@ -46,8 +47,21 @@ class Stubs:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self._server_pid).children():
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    words = child.cmdline()
-                    if words and words[0].endswith(_NAME):
-                        # After the model's file come names and numbers for the stub itself.
-                        names = [word for word in words[4:] if "/" not in word and not word.isdigit()]
-                        self._known.setdefault(child, next(iter(names), ""))
+                    instance = _instance_of(child)
+                    if instance is not None:
+                        self._known.setdefault(child, instance)
+
+
+def model_of(process: psutil.Process) -> str:
+    """Return the model that a backend process serves; "" for another process. Raises psutil.NoSuchProcess."""
+    return re.sub(r"(_\d+){2}$", "", _instance_of(process) or "")
+
+
+def _instance_of(process: psutil.Process) -> str | None:
+    """Return the model instance of a backend process, as in `encoder_0_0`; None for another process."""
+    words = process.cmdline()
+    if not words or not words[0].endswith(_NAME):
+        return None
+    # After the model's file come names and numbers for the stub itself.
+    names = [word for word in words[4:] if "/" not in word and not word.isdigit()]
+    return next(iter(names), "")

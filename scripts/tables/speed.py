@@ -35,6 +35,28 @@ def bench(figures: Figures) -> str:
     return table(heads, rows)
 
 
+def cost(figures: Figures) -> str:
+    """Processor time of a chunk at the pace of speech, by process."""
+    parts = list(figures["rows"][0]["parts"])
+    rows = [
+        [
+            row["streams"],
+            row["way"],
+            f"**{row['total']:.2f}**",
+            *(f"{row['parts'][part]:.2f}" for part in parts),
+            f"{row['total'] / figures['chunk_secs']:.1f}",
+            f"{row['p50_ms']:.0f} / {row['p95_ms']:.0f}",
+        ]
+        for row in figures["rows"]
+    ]
+    names = [name if name == "others" else f"`{name}`" for name in parts]
+    heads = ["streams", "", "CPU ms a chunk", *names, "CPU ms a second of audio", "latency ms, p50 / p95"]
+    raw = (
+        f"The same work in one process, one chunk a call, without pauses: {figures['raw_ms_per_chunk']:.2f} ms a chunk."
+    )
+    return f"{table(heads, rows)}\n\n{raw}"
+
+
 def _local_joint(row: Figures) -> str:
     names = ("server_cpu_ms_per_chunk", "overhead_ms_per_chunk", "streams_at_real_time")
     if f"local_joint_{names[0]}" not in row:

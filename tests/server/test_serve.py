@@ -168,6 +168,7 @@ def test_settings_reach_the_staged_configurations(tmp_path):
         read(staged, model).sequence_batching.oldest.max_queue_delay_microseconds for model in ("preprocessor", "enc2")
     ]
     assert delays == [20_000, 500]
+    assert read(staged, "preprocessor").parameters["batch_rest_ms"].string_value == "0"
     for model in ("decoder", "decoder_batch"):
         parameters = read(staged, model).parameters
         assert parameters["decoder_greedy_model"].string_value == "decoder_greedy"
