@@ -90,7 +90,8 @@ test-export test-train: test-%: setup-nemo
 	OMP_NUM_THREADS=1 $(NEMO_PY) -m pytest --confcutdir=tests/$* tests/$*
 
 test-runners: setup-nemo
-	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py tests/backends/test_torch_*.py
+	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py tests/backends/test_torch_*.py \
+	    tests/backends/test_large_graphs.py
 
 .PHONY: docs
 docs: setup ## put the figures of docs/measurements into the tables of README and docs

@@ -14,12 +14,15 @@ import onnxslim
 import torch
 from torch import Tensor, nn
 
-from scripts.export.graph_files import save_graph
+from scripts.export.graph_files import is_large, save_graph
 
 OPSET = 17  # the first with LayerNormalization
 
 # Sizes of a tensor: a number, or the name of a dynamic one.
 Shape = tuple[int | str, ...]
+
+# Constants up to here may be folded in a large graph.
+_SMALL_BYTES = 100_000
 
 # Operators that stop a graph from being one fixed sequence of kernels.
 _CONTROL_FLOW = {"If", "Loop", "Scan"}
@@ -62,12 +65,36 @@ def export_graph(
             opset_version=OPSET,
             dynamo=False,  # the other exporter guards the sizes that the caches are cut by
         )
-        model = onnxslim.slim(onnx.load(traced))
+        model = _slim(onnx.load(traced))
     _declare_shapes(model, outputs)
     _forget_machine(model)
     _refuse_control_flow(model)
     save_graph(model, path)
     onnx.checker.check_model(str(path), full_check=True)  # by its path: it may be larger than a protobuf
+
+
+def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Simplify a graph. Of a large one the weights are inputs meanwhile: onnxslim cannot measure them."""
+    if not is_large(model):
+        slimmed: onnx.ModelProto = onnxslim.slim(model)
+        return slimmed
+    weights = [item for item in model.graph.initializer if len(item.raw_data) > _SMALL_BYTES]
+    others = [item for item in model.graph.initializer if len(item.raw_data) <= _SMALL_BYTES]
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    bare.graph.name = model.graph.name
+    bare.graph.node.extend(model.graph.node)
+    bare.graph.initializer.extend(others)
+    bare.graph.output.extend(model.graph.output)
+    bare.graph.input.extend(model.graph.input)
+    bare.graph.input.extend(onnx.helper.make_tensor_value_info(x.name, x.data_type, x.dims) for x in weights)
+    slimmed = onnxslim.slim(bare)
+    names = {item.name for item in weights}
+    inputs = [item for item in slimmed.graph.input if item.name not in names]
+    used = {name for node in slimmed.graph.node for name in node.input}
+    del slimmed.graph.input[:]
+    slimmed.graph.input.extend(inputs)
+    slimmed.graph.initializer.extend(item for item in weights if item.name in used)
+    return slimmed
 
 
 def _dynamic(shape: Shape) -> dict[int, str]:
