@@ -250,9 +250,10 @@ sbom: $(VENV)/deploy ## bill of materials of the image, CycloneDX [TARGET=gpu] [
 	$(PY) -m scripts.image.sbom --target $(or $(TARGET),cpu) --out $(or $(OUT),work/sbom.json)
 
 .PHONY: import-zipformer
-import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder]
-	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder]"; exit 2; }
-	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)"
+import-zipformer: $(VENV)/import ## turn the sherpa-onnx files in DIR into a model repository [OUT=folder ACTIVATIONS=float]
+	@test -n "$(DIR)" || { echo "usage: make import-zipformer DIR=folder [OUT=folder ACTIVATIONS=float]"; exit 2; }
+	$(PY) -m scripts.export.zipformer "$(DIR)" --model-repo "$(or $(OUT),work/repositories/zipformer)" \
+		$(if $(ACTIVATIONS),--activations $(ACTIVATIONS))
 
 $(VENV)/engines: $(VENV)/ready requirements/engines.txt
 	@$(INSTALL) requirements/engines.txt

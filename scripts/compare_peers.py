@@ -38,6 +38,7 @@ from scripts.serving.staging import RepositorySettings
 ROOT = Path(__file__).resolve().parents[1]
 ZIPFORMER = ROOT.parent / "shared" / "models" / "zipformer-gigaspeech-3.3M"
 AMIRA, AMIRA_LOCAL, SHERPA, NEMO = "Amira", "Amira, joint=local", "sherpa-onnx", "NeMo"
+AMIRA_FLOAT = "Amira, joint=local, float activations"
 
 
 def main() -> int:
@@ -75,9 +76,13 @@ def _fastconformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], 
 def _zipformer(arguments: argparse.Namespace, waveforms: Sequence[Float32], folder: Path) -> list[Row]:
     source, repository = arguments.zipformer, folder / "zipformer"
     imported = import_zipformer(source, Layout(repository), ServingOptions())
+    in_floats = folder / "zipformer-float"
+    import_zipformer(source, Layout(in_floats), ServingOptions(), activations="float")
     streaming = imported.description.streaming
     with contextlib.ExitStack() as running:
         systems = _ours(running, repository, streaming.chunk_samples)
+        server = running.enter_context(serve(in_floats, RepositorySettings(joint="local")))
+        systems.append(Amira(AMIRA_FLOAT, server, streaming.chunk_samples))
         if _has_sherpa():
             files = SherpaFiles(
                 tokens=source / "tokens.txt",
@@ -132,14 +137,14 @@ def _print(models: dict[str, list[Row]]) -> None:
     for model, rows in models.items():
         print(f"\n{model}, {rows[0].streams} streams")
         print(
-            f"{'':18} {'at real time':>12} {'CPU s/s':>9} {'full speed p50/95/99':>22} {'paced p50/95/99':>20} "
+            f"{'':38} {'at real time':>12} {'CPU s/s':>9} {'full speed p50/95/99':>22} {'paced p50/95/99':>20} "
             f"{'paced CPU':>9} {'whole x':>8} {'same':>5}"
         )
         for row in rows:
             paced = "/".join(f"{value:.0f}" for value in row.paced_ms) if row.paced_ms else "-"
             paced_cpu = f"{row.paced_cpu_per_audio_sec:.4f}" if row.paced_cpu_per_audio_sec is not None else "-"
             print(
-                f"{row.system:18} {row.streams_at_real_time:12.0f} {row.cpu_per_audio_sec:9.4f} "
+                f"{row.system:38} {row.streams_at_real_time:12.0f} {row.cpu_per_audio_sec:9.4f} "
                 f"{'/'.join(f'{value:.0f}' for value in row.full_speed_ms):>22} {paced:>20} {paced_cpu:>9} "
                 f"{row.whole_x_real_time:8.0f} {row.same_texts:5d}"
             )

@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from scripts.export.zipformer.draft import FixedBatchError
+from scripts.export.zipformer.files import UnsupportedZipformerError
+from scripts.export.zipformer.float_activations import float_activations
 from scripts.export.zipformer.free_batch import free_batch
 from tests.zipformer.synthetic import Builder
 
@@ -91,6 +93,41 @@ def test_rows_are_what_each_is_alone():
         np.testing.assert_array_equal(found["y"][row], expected["y"][0])
         np.testing.assert_array_equal(found["new_cache"][:, row], expected["new_cache"][:, 0])
     assert np.isfinite(found["y"]).all()
+
+
+def test_float_activations_are_those_before_they_were_quantised():
+    alone = attention()
+    in_floats = float_activations(alone)
+    onnx.checker.check_model(in_floats)
+    assert not {"DynamicQuantizeLinear", "MatMulInteger"} & {node.op_type for node in in_floats.graph.node}
+    shapes = {"x": (STEPS, 1, HEADS * WIDTH), "cache": (LEFT, 1, HEADS * WIDTH)}
+    inputs = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    inputs["age"] = np.ones((1, 1), np.float32)
+    found, expected = run(in_floats, inputs)["y"], run(alone, inputs)["y"]
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+    assert not np.array_equal(found, expected)
+
+
+def test_convolutions_over_time_become_planes():
+    build = Builder(seed=0)
+    weights, bias = build.weights(4, 1, 5), build.weights(4)
+    build.nodes.append(helper.make_node("Conv", ["x", weights, bias], ["y"], group=4, pads=[2, 2], kernel_shape=[5]))
+    build.named("Identity", "new_cache", "x")
+    alone = graph_of(build, {"x": [1, 4, 9]}, {"y": [1, 4, 9], "new_cache": [1, 4, 9]})
+    planes = float_activations(alone)
+    inputs = {"x": RNG.standard_normal((1, 4, 9)).astype(np.float32)}
+    assert [node.op_type for node in planes.graph.node] == ["Unsqueeze", "Conv", "Squeeze", "Identity"]
+    np.testing.assert_allclose(run(planes, inputs)["y"], run(alone, inputs)["y"], atol=1e-5)
+
+
+def test_an_unknown_way_to_quantise_is_refused():
+    build = Builder(seed=0)
+    build.nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
+    weights = build.constant(np.ones((4, 2), np.int8))
+    build.nodes.append(helper.make_node("MatMulInteger", ["q", weights, "zero"], ["p"]))
+    build.nodes.append(helper.make_node("Cast", ["p"], ["y"], to=TensorProto.FLOAT))
+    with pytest.raises(UnsupportedZipformerError, match="unknown way to quantise"):
+        float_activations(graph_of(build, {"x": [1, 4]}, {"y": [1, 2]}))
 
 
 def one_node(kind, *constants, shape=(1, 4), result=(1, 4), **attributes):

@@ -74,6 +74,14 @@ def test_streams_share_a_call_of_the_encoder_only_where_that_changes_nothing(tmp
     assert (config_of(layout, "encoder").parameters["streams_alone"].string_value == "true") == (batch == 1)
 
 
+def test_streams_share_a_call_of_any_int8_encoder_with_float_activations(tmp_path):
+    for batch in (1, "N"):
+        folder = write_model(tmp_path / f"model-{batch}", batch=batch, quantised=True)
+        layout = Layout(tmp_path / f"repository-{batch}")
+        imported = import_zipformer(folder, layout, ServingOptions(), activations="float")
+        assert (imported.encoder_batch_size, imported.batch_reason) == (32, "")
+
+
 def test_int8_encoder_and_float_joiner_are_preferred(tmp_path):
     folder = write_model(tmp_path / "model")
     write_encoder(folder / "encoder-epoch-1.int8.onnx", quantised=True)

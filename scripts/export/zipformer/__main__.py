@@ -21,10 +21,18 @@ def main() -> None:
     parser.add_argument(
         "--tail-padding-secs", type=float, default=TAIL_PADDING_SECS, help="silence after the last audio, seconds"
     )
+    parser.add_argument(
+        "--activations",
+        choices=("int8", "float"),
+        default="int8",
+        help="of an int8 encoder: int8 is the file bit for bit; float is faster, not the same (docs/zipformer.md)",
+    )
     arguments = parser.parse_args()
     layout = Layout(arguments.model_repo)
     try:
-        imported = import_zipformer(arguments.folder, layout, ServingOptions(), arguments.tail_padding_secs)
+        imported = import_zipformer(
+            arguments.folder, layout, ServingOptions(), arguments.tail_padding_secs, arguments.activations
+        )
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     _write_settings(layout, imported)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
@@ -24,10 +25,12 @@ from scripts.export.zipformer.configs import ZipformerConfigs
 from scripts.export.zipformer.decoder_joint_graph import context_size, decoder_joint, vocabulary_size
 from scripts.export.zipformer.encoder_graph import streaming_encoder, utterance_encoder
 from scripts.export.zipformer.files import Encoder, UnsupportedZipformerError, find_file, read_encoder
+from scripts.export.zipformer.float_activations import float_activations
 from scripts.export.zipformer.sharing import share
 from scripts.export.zipformer.tokenizer import read_tokenizer
 from scripts.export.zipformer.vocabulary import read_tokens, unknown_id, write_vocabulary
 
+Activations = Literal["int8", "float"]
 SAMPLE_RATE = 16000
 HOP_SAMPLES = 160
 # What sherpa-onnx's own example feeds after a file (python-api-examples/online-decode-files.py).
@@ -58,7 +61,11 @@ class Imported:
 
 
 def import_zipformer(
-    folder: Path, layout: Layout, options: ServingOptions, tail_padding_secs: float = TAIL_PADDING_SECS
+    folder: Path,
+    layout: Layout,
+    options: ServingOptions,
+    tail_padding_secs: float = TAIL_PADDING_SECS,
+    activations: Activations = "int8",
 ) -> Imported:
     """Turn the files of sherpa-onnx into a model repository.
 
@@ -68,6 +75,8 @@ def import_zipformer(
         layout: where to write; files of an earlier import are replaced.
         options: limits of the servers.
         tail_padding_secs: silence after the last audio, so that the encoder's last window is filled.
+        activations: of an int8 encoder: "int8" computes what the file computes, bit for bit; "float" keeps its
+            weights and quantises nothing else, which is faster and not the same.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -79,6 +88,8 @@ def import_zipformer(
     decoder_file = find_file(folder, "decoder", prefer_int8=False)
     joiner_file = find_file(folder, "joiner", prefer_int8=False)
     encoder, decoder, joiner = read_encoder(encoder_file), onnx.load(decoder_file), onnx.load(joiner_file)
+    if activations == "float":
+        encoder = replace(encoder, model=float_activations(encoder.model), is_quantised_by_batch=False)
     labels = vocabulary_size(decoder)
     pieces = read_tokens(folder / "tokens.txt", labels)
     shared = share(encoder)
