@@ -17,6 +17,7 @@ def save_graph(model: onnx.ModelProto, path: Path) -> None:
     weights.unlink(missing_ok=True)  # onnx would append
     if is_large(model):
         onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=weights.name)
+        weights.chmod(path.stat().st_mode)  # onnx lets nobody else read it, and servers run as others
     else:
         onnx.save(model, path)
 

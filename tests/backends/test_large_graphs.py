@@ -60,6 +60,7 @@ def test_a_smaller_graph_in_its_place_leaves_no_weights_behind(staged, monkeypat
         monkeypatch.setattr(graph_files, "LARGEST_FILE", largest)
         graph_files.save_graph(onnx.load(path), path)
         assert len(graph_files.files_of(path)) == files
+        assert {item.stat().st_mode for item in graph_files.files_of(path)} == {path.stat().st_mode}
         if files == 2:
             assert graph_files.weights_path(path).stat().st_size < 30e6  # onnx appends to a file that is there
 
