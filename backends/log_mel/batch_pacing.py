@@ -53,10 +53,10 @@ class BatchPacing:
         self._chunks += 1
         self._hurry |= end or ahead > 1.5 * self.chunk_secs
 
-    def rest_secs(self) -> float:
-        """Return how long to rest after the batch, and begin the next one."""
+    def rest_secs(self, live_streams: int) -> float:
+        """Return how long to rest after the batch, and begin the next one. With few live streams nobody would come."""
         chunks, hurry = self._chunks, self._hurry
         self._chunks, self._hurry = 0, False
-        if hurry or not chunks:
+        if hurry or not chunks or live_streams * self.longest_secs < self.chunk_secs:
             return 0.0
         return self.longest_secs * max(0.0, 1 - chunks / _ENOUGH)

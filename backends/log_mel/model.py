@@ -89,7 +89,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer the requests of one batch, and rest where the next ones may share theirs."""
         responses = respond(requests, self._process, self._telemetry)
-        rest_secs = self._pacing.rest_secs() if self._pacing is not None else 0.0
+        rest_secs = self._pacing.rest_secs(len(self._sequences)) if self._pacing is not None else 0.0
         if not rest_secs:
             return responses
         send(requests, responses)

@@ -10,14 +10,14 @@ from log_mel.stream import Stream
 _RATE, _CHUNK_SECS = 16000, 0.56
 
 
-def batch(chunks: int, *, ahead_secs: float = _CHUNK_SECS, end: bool = False) -> float:
+def batch(chunks: int, *, ahead_secs: float = _CHUNK_SECS, end: bool = False, live: int = 32) -> float:
     """Rest after a batch of streams that have sent so much more than has passed, the last of which may end."""
     pacing = BatchPacing(0.035, _RATE, _CHUNK_SECS, clock=lambda: 100.0)
     for index in range(chunks):
         samples = round(_RATE * (10 + ahead_secs))
         pacing.received(Stream(None, samples=samples, started=90.0), end=end and index == chunks - 1)
-    rest = pacing.rest_secs()
-    assert pacing.rest_secs() == 0  # the next batch has begun
+    rest = pacing.rest_secs(live)
+    assert pacing.rest_secs(live) == 0  # the next batch has begun
     return rest
 
 
@@ -34,6 +34,11 @@ def test_streams_that_send_faster_than_speech_do_not_wait():
 
 def test_nobody_waits_behind_the_end_of_a_stream():
     assert batch(2, end=True) == 0
+
+
+def test_there_is_no_rest_when_nobody_is_expected():
+    assert batch(1, live=15) == 0
+    assert batch(1, live=17) > 0
 
 
 def test_a_batch_without_audio_has_no_rest():
