@@ -47,11 +47,14 @@ class BatchPacing:
         longest = chunk_secs / _PART_OF_CHUNK if longest_ms is None else longest_ms / 1e3
         return BatchPacing(longest, sample_rate, chunk_secs)
 
-    def received(self, stream: Stream[Any], *, end: bool) -> None:
-        """Count a chunk of a stream to the batch. One that ends may hang up as soon as it has its answer."""
+    def received(self, stream: Stream[Any], *, start: bool, end: bool) -> None:
+        """Count a chunk of a stream to the batch.
+
+        The pace of one that starts is not known, and one that ends may hang up as soon as it has its answer.
+        """
         ahead = stream.samples / self.sample_rate - (self.clock() - stream.started)
         self._chunks += 1
-        self._hurry |= end or ahead > 1.5 * self.chunk_secs
+        self._hurry |= start or end or ahead > 1.5 * self.chunk_secs
 
     def rest_secs(self, live_streams: int) -> float:
         """Return how long to rest after the batch, and begin the next one. With few live streams nobody would come."""

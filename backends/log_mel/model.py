@@ -183,7 +183,7 @@ class TritonPythonModel:
         check_length(len(audio), self._chunk_samples, end=request.end)
         self._limits.receive(stream, len(audio), overload)
         if self._pacing is not None:
-            self._pacing.received(stream, end=request.end)
+            self._pacing.received(stream, start=request.start, end=request.end)
         return Chunk(stream.features, audio, request.end)
 
     def _silence(self, steps: list[Step[Stream[Any]]], chunks: dict[int, Chunk[Any]]) -> None:

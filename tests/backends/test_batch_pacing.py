@@ -10,12 +10,15 @@ from log_mel.stream import Stream
 _RATE, _CHUNK_SECS = 16000, 0.56
 
 
-def batch(chunks: int, *, ahead_secs: float = _CHUNK_SECS, end: bool = False, live: int = 32) -> float:
+def batch(
+    chunks: int, *, ahead_secs: float = _CHUNK_SECS, start: bool = False, end: bool = False, live: int = 32
+) -> float:
     """Rest after a batch of streams that have sent so much more than has passed, the last of which may end."""
     pacing = BatchPacing(0.035, _RATE, _CHUNK_SECS, clock=lambda: 100.0)
     for index in range(chunks):
         samples = round(_RATE * (10 + ahead_secs))
-        pacing.received(Stream(None, samples=samples, started=90.0), end=end and index == chunks - 1)
+        stream = Stream(None, samples=samples, started=90.0)
+        pacing.received(stream, start=start, end=end and index == chunks - 1)
     rest = pacing.rest_secs(live)
     assert pacing.rest_secs(live) == 0  # the next batch has begun
     return rest
@@ -32,8 +35,8 @@ def test_streams_that_send_faster_than_speech_do_not_wait():
     assert batch(1, ahead_secs=2 * _CHUNK_SECS) == 0
 
 
-def test_nobody_waits_behind_the_end_of_a_stream():
-    assert batch(2, end=True) == 0
+def test_nobody_waits_behind_the_start_or_end_of_a_stream():
+    assert batch(2, start=True) == batch(2, end=True) == 0
 
 
 def test_there_is_no_rest_when_nobody_is_expected():
