@@ -11,12 +11,9 @@ the cores while the raw pipeline does not, and because the load client shares th
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,8 +27,8 @@ from loadtest.raw_pipeline import RawPipeline
 from log_mel.mel import Float32
 from scripts.measurement import write_measurement
 from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAMS = (1, 8, 32)
@@ -75,7 +72,7 @@ def main() -> int:
     raw = RawPipeline(arguments.model_repo)
     chunk_secs = raw.chunk_samples / 16000
     speech = clip_speech(arguments.chunks * raw.chunk_samples)
-    with running_server(arguments.model_repo) as server, running_server(arguments.model_repo, joint="local") as local:
+    with serve(arguments.model_repo) as server, serve(arguments.model_repo, RepositorySettings(joint="local")) as local:
         for each in (server, local):
             run_streams(each.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
         rows = [_measure(server, local, raw, speech(count), arguments.rounds) for count in STREAMS]
@@ -103,16 +100,6 @@ def main() -> int:
             },
         )
     return 0
-
-
-@contextlib.contextmanager
-def running_server(model_repo: Path, joint: str = "model") -> Iterator[TritonServer]:
-    """A server of a repository, with the decoder calling the joint in one way or the other."""
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(model_repo, staged, RepositorySettings(joint=joint))
-        with TritonServer(ServerOptions(staged, Path(folder))) as server:
-            yield server
 
 
 def _measure(server: TritonServer, local: TritonServer, raw: RawPipeline, waveforms: list[Float32], rounds: int) -> Row:

@@ -17,12 +17,14 @@ from pathlib import Path
 import yaml
 from threadpoolctl import threadpool_limits
 
-from loadtest.bench import ROOT, clip_speech, cpu_secs, raw_round, running_server
+from loadtest.bench import ROOT, clip_speech, cpu_secs, raw_round
 from loadtest.closed_loop import run_streams
 from loadtest.raw_pipeline import RawPipeline
 from loadtest.searches import FRAME_BY_FRAME, GREEDY, Search, measure
 from log_mel.mel import Float32
 from scripts.serving.server import TritonServer
+from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 BASELINE = Path(__file__).with_name("bench_baseline.yaml")
 _ROUNDS, _CHUNKS = 3, 8
@@ -73,7 +75,7 @@ def main() -> int:
     speech = clip_speech(_CHUNKS * raw.chunk_samples)
     ratios = {}
     for joint, way in (("model", "server"), ("local", "server with a local joint")):
-        with running_server(ROOT / "model-repo", joint) as server:
+        with serve(ROOT / "model-repo", RepositorySettings(joint=joint)) as server:
             run_streams(server.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
             for streams, name in ((32, "32 streams"), (1, "1 stream")):
                 ratios[f"{way} / raw, {name}"] = _server_to_raw(server, raw, speech(streams))

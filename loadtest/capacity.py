@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.run import ROOT, run_locust, running_server
+from loadtest.run import ROOT, UNLIMITED, run_locust
 from scripts.measurement import write_measurement
+from scripts.serving.temporary import serve
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     good, bad, trials = 0, 0, []
-    with running_server(arguments.model_repo) as server:
+    with serve(arguments.model_repo, UNLIMITED) as server:
         while not bad or bad - good > arguments.precision:
             streams = (good + bad) // 2 if bad else max(arguments.first, 2 * good)
             trial = try_streams(server.grpc_endpoint, streams, arguments)

@@ -16,9 +16,8 @@ import argparse
 import contextlib
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,9 +30,9 @@ from loadtest.raw_pipeline import RawPipeline
 from log_mel.mel import Float32
 from scripts.measurement import write_measurement
 from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings
 from scripts.serving.stubs import model_of
+from scripts.serving.temporary import serve
 
 SERVER = "tritonserver"
 # What the others do meanwhile: publish metrics, answer the launcher.
@@ -104,7 +103,7 @@ def main() -> int:
     raw = RawPipeline(arguments.model_repo)
     speech = clip_speech(arguments.chunks * raw.chunk_samples)
     with contextlib.ExitStack() as running:
-        servers = {way: running.enter_context(_serve(arguments.model_repo, way)) for way in WAYS}
+        servers = {way: running.enter_context(serve(arguments.model_repo, WAYS[way])) for way in WAYS}
         for server in servers.values():
             run_streams(server.grpc_endpoint, speech(8), raw.chunk_samples)  # warm-up
         alone, rows = [], []
@@ -135,15 +134,6 @@ def read_threads(pid: int) -> dict[tuple[int, int], Thread]:
                 nanoseconds, _, wakes = (folder / "schedstat").read_text().split()
                 found[process.pid, int(folder.name)] = Thread(part, int(nanoseconds) / 1e6, int(wakes))
     return found
-
-
-@contextlib.contextmanager
-def _serve(model_repo: Path, way: str) -> Iterator[TritonServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(model_repo, staged, WAYS[way])
-        with TritonServer(ServerOptions(staged, Path(folder))) as server:
-            yield server
 
 
 def _round(server: TritonServer, waveforms: Sequence[Float32], chunk_samples: int) -> _Round:

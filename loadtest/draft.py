@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,7 @@ from amira_asr.audio import Float32, load_audio
 from loadtest.chromium import chromium
 from loadtest.gateway import ROOT, gateway_process
 from scripts.measurement import write_measurement
-from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.temporary import serve
 
 SAMPLE_RATE = 16_000
 # Silence before a recording: it begins at different places within a chunk.
@@ -56,19 +53,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if not (arguments.draft / "draft.json").is_file():
         parser.error(f"{arguments.draft} holds no draft: run `make draft`")
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(ROOT / "model-repo", staged, RepositorySettings())
-        variables = {"AMIRA_GATEWAY_DRAFT": str(arguments.draft.resolve())}
-        with (
-            TritonServer(ServerOptions(staged, Path(folder))) as triton,
-            gateway_process(triton.grpc_endpoint, variables) as (port, _),
-            chromium() as browser,
-        ):
-            page = _open(browser.new_page(), port)
-            clips = [load_audio(path) for path in sorted((ROOT / "tests" / "data" / "audio").glob("*.flac"))]
-            _play(page, clips[0])  # the first session warms up
-            sessions = [_play(page, _delayed(clip, delay)) for clip in clips for delay in DELAYS_SECS]
+    variables = {"AMIRA_GATEWAY_DRAFT": str(arguments.draft.resolve())}
+    with (
+        serve(ROOT / "model-repo") as triton,
+        gateway_process(triton.grpc_endpoint, variables) as (port, _),
+        chromium() as browser,
+    ):
+        page = _open(browser.new_page(), port)
+        clips = [load_audio(path) for path in sorted((ROOT / "tests" / "data" / "audio").glob("*.flac"))]
+        _play(page, clips[0])  # the first session warms up
+        sessions = [_play(page, _delayed(clip, delay)) for clip in clips for delay in DELAYS_SECS]
     figures = {
         "sessions": len(sessions),
         "kept": sum(session.kept for session in sessions),

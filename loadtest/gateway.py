@@ -31,9 +31,7 @@ from websockets.asyncio.client import connect
 from amira_asr import AsyncAsrClient, Settings
 from loadtest.bench import clip_speech
 from scripts.measurement import write_measurement
-from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAMS = (1, 8, 32)
@@ -74,14 +72,8 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=10, help="chunks per stream (default 10)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(ROOT / "model-repo", staged, RepositorySettings())
-        with (
-            TritonServer(ServerOptions(staged, Path(folder))) as triton,
-            gateway_process(triton.grpc_endpoint, {}) as gateway,
-        ):
-            rows, batch = asyncio.run(_measure(triton.grpc_endpoint, *gateway, arguments.rounds, arguments.chunks))
+    with serve(ROOT / "model-repo") as triton, gateway_process(triton.grpc_endpoint, {}) as gateway:
+        rows, batch = asyncio.run(_measure(triton.grpc_endpoint, *gateway, arguments.rounds, arguments.chunks))
     print(f"{'streams':>8} {'direct p50':>11} {'p95':>6} {'gateway p50':>12} {'p95':>6} {'gateway CPU a chunk':>20}")
     for row in rows:
         print(

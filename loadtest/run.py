@@ -14,8 +14,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,14 @@ from loadtest.processes import ProcessSampler, growth, server_processes, slopes
 from loadtest.shapes import SHAPES
 from loadtest.slo import parse
 from scripts.measurement import write_measurement
-from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 USERS = ("StreamUser", "BatchUser")
 # A soak is cut into parts, so that little is lost when it is stopped.
 _PART_SECS = 600.0
+UNLIMITED = RepositorySettings(max_concurrent_streams=10_000)
 
 
 def main() -> int:
@@ -46,7 +44,7 @@ def main() -> int:
         for path in out.glob("*"):
             path.unlink()
     status = 0
-    with running_server(arguments.model_repo) as server:
+    with serve(arguments.model_repo, UNLIMITED) as server:
         while done < arguments.seconds:
             seconds = min(_PART_SECS, arguments.seconds - done) if arguments.resume else arguments.seconds
             part = out / f"part-{int(done):06d}" if arguments.resume else out / "load"
@@ -88,15 +86,6 @@ def _parse() -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     return arguments
-
-
-@contextlib.contextmanager
-def running_server(model_repo: Path) -> Iterator[TritonServer]:
-    """A server with default settings, for as long as the context lasts."""
-    with tempfile.TemporaryDirectory() as folder:
-        stage_repository(model_repo, Path(folder) / "model-repo", RepositorySettings(max_concurrent_streams=10_000))
-        with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
-            yield server
 
 
 def run_locust(

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -24,8 +23,7 @@ from amira_asr.audio import Float32
 from loadtest.processes import server_processes
 from scripts.measurement import write_measurement
 from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNK_SAMPLES = 8960
@@ -59,18 +57,12 @@ def main() -> int:
     arguments = parser.parse_args()
     clips = sorted((ROOT / "tests" / "data" / "audio").glob("*.flac"))
     speech = np.concatenate([load_audio(clip) for clip in clips])
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "model-repo"
-        stage_repository(ROOT / "model-repo", staged, RepositorySettings())
-        options = ServerOptions(staged, Path(folder), open_interfaces=frozenset({"shared-memory"}))
-        with TritonServer(options) as server:
-            streams = np.resize(speech, arguments.chunks * CHUNK_SAMPLES)
-            rows = {
-                f"{arguments.streams} streams": _compare(
-                    server, _streaming(streams, arguments.streams), arguments.rounds
-                ),
-                "recordings of 30 s": _compare(server, _recordings(np.resize(speech, 30 * RATE), 3), arguments.rounds),
-            }
+    with serve(ROOT / "model-repo", open_interfaces=frozenset({"shared-memory"})) as server:
+        streams = np.resize(speech, arguments.chunks * CHUNK_SAMPLES)
+        rows = {
+            f"{arguments.streams} streams": _compare(server, _streaming(streams, arguments.streams), arguments.rounds),
+            "recordings of 30 s": _compare(server, _recordings(np.resize(speech, 30 * RATE), 3), arguments.rounds),
+        }
     print(f"{'':20}{'audio in':>14}{'client CPU':>12}{'server CPU':>12}{'latency':>10}")
     for name, ways in rows.items():
         for way, cost in ways.items():

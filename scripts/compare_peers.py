@@ -22,7 +22,6 @@ from typing import Any
 
 from loadtest.bench import clip_speech
 from log_mel.mel import Float32
-from scripts.evaluation.served import serve
 from scripts.export.description import ModelDescription
 from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
@@ -34,6 +33,7 @@ from scripts.peers.nemo import Nemo
 from scripts.peers.sherpa_files import SherpaFiles, write_sherpa_files
 from scripts.peers.system import Row, System, as_figures, in_turn
 from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 ZIPFORMER = ROOT.parent / "shared" / "models" / "zipformer-gigaspeech-3.3M"

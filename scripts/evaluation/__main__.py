@@ -20,9 +20,10 @@ from typing import Any
 from amira_asr import AsrClient, DecodingOptions
 from scripts.evaluation.recordings import Utterance, read_held_out, read_real
 from scripts.evaluation.scores import Figures, score_by_subset
-from scripts.evaluation.served import SERVER_DEFAULTS, chunk_ms, connect, recognise_all, serve, stream
+from scripts.evaluation.served import SERVER_DEFAULTS, chunk_ms, connect, recognise_all, stream
 from scripts.export.description import ModelDescription
 from scripts.measurement import write_measurement
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = ROOT.parent / "shared" / "speech"

@@ -18,8 +18,9 @@ import numpy as np
 from amira_asr.audio import MODEL_SAMPLE_RATE, Float32, load_audio
 from scripts.evaluation.__main__ import ROOT
 from scripts.evaluation.noises import sounds
-from scripts.evaluation.served import connect, serve, stream
+from scripts.evaluation.served import connect, stream
 from scripts.measurement import write_measurement
+from scripts.serving.temporary import serve
 
 MOST_TOKENS_PER_MINUTE = 1.0
 SECS = 60.0

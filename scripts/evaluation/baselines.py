@@ -28,8 +28,9 @@ from amira_asr.audio import MODEL_SAMPLE_RATE, Float32
 from scripts.evaluation.__main__ import ROOT, add_recordings, read_recordings
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import Figures, Recognition, score_by_subset
-from scripts.evaluation.served import chunk_ms, connect, processor_secs, recognise_all, serve, stream
+from scripts.evaluation.served import chunk_ms, connect, processor_secs, recognise_all, stream
 from scripts.measurement import circumstances, write_measurement
+from scripts.serving.temporary import serve
 
 ZIPFORMER = ROOT.parent / "shared" / "models" / "zipformer-gigaspeech-3.3M"
 SERVED = "Amira"

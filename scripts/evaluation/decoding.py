@@ -22,10 +22,11 @@ from amira_asr import AsrClient, DecodingOptions
 from scripts.evaluation.__main__ import ROOT, add_recordings, read_recordings
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import FIRST_SUBSET, Recognition, score, score_by_subset
-from scripts.evaluation.served import connect, recognise_all, serve, stream
+from scripts.evaluation.served import connect, recognise_all, stream
 from scripts.evaluation.stability import Stability
 from scripts.measurement import write_measurement
 from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 LANGUAGE_MODEL = ROOT / "work" / "language_model.arpa"
 SOURCE_LANGUAGE_MODEL = ROOT / "work" / "source_language_model.arpa"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 
@@ -14,21 +12,10 @@ from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import Recognition
-from scripts.serving.server import TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings
 
 SERVER_DEFAULTS = DecodingOptions()
 REPOSITORY_DEFAULTS = RepositorySettings()
-
-
-@contextmanager
-def serve(model_repo: Path, settings: RepositorySettings = REPOSITORY_DEFAULTS) -> Iterator[TritonServer]:
-    """Serve a repository on free ports while the context lasts."""
-    with tempfile.TemporaryDirectory() as folder:
-        stage_repository(model_repo, Path(folder) / "model-repo", settings)
-        with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
-            yield server
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,8 @@ from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
 from scripts.gpu.served import device_name
 from scripts.serving.server import ServerStartError, TritonServer
-from scripts.serving.server_options import ServerOptions
-from scripts.serving.staging import RepositorySettings, stage_repository
+from scripts.serving.staging import RepositorySettings
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = (16, 64, 128, 256, 512, 1024)
@@ -50,10 +49,8 @@ def serving(repository: Path, way: str, device: str, streams: int) -> Iterator[T
         max_batch_size=None if execution == "cpu" else BATCH,
         max_concurrent_streams=2 * streams,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        stage_repository(repository, Path(folder) / "model-repo", settings)
-        with TritonServer(ServerOptions(Path(folder) / "model-repo", Path(folder))) as server:
-            yield server
+    with serve(repository, settings) as server:
+        yield server
 
 
 def ways(device: str) -> list[str]:

@@ -24,12 +24,13 @@ from amira_asr import Final
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance, read_real
 from scripts.evaluation.scores import Recognition, score_by_subset
-from scripts.evaluation.served import connect, processor_secs, serve, stream
+from scripts.evaluation.served import connect, processor_secs, stream
 from scripts.export.layout import Layout
 from scripts.export.serving_options import ServingOptions
 from scripts.export.zipformer.importer import import_zipformer
 from scripts.export.zipformer.sherpa import Recognised, Sherpa
 from scripts.measurement import write_measurement
+from scripts.serving.temporary import serve
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVED, SERVED_BATCH, SHERPA, SHERPA_INT8 = (
