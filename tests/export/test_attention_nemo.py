@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("nemo.collections.asr", reason="NeMo lives in its own environment: make test-nemo")
+
 import torch
 from nemo.collections.asr.parts.submodules.multi_head_attention import (
     RelPositionalEncoding,
