@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         30.0, ge=0, le=3600, description="a client's stream that lost its server looks for one to go on with this long"
     )
     resume_audio_secs: float = Field(
-        30.0, ge=20, le=600, description="audio that a client's stream keeps to go on with"
+        60.0, ge=20, le=600, description="audio that a client's stream keeps to go on with"
     )
     circuit_breaker_failures: int = Field(
         5, ge=1, le=1000, description="failures in a row after which a client leaves an endpoint alone"

@@ -109,7 +109,8 @@ class Callers:
         return sum(call.answers[-1][1] for call in self.calls if call.answers)
 
     async def _call(self, client: AsyncAsrClient, call: Call) -> None:
-        await asyncio.sleep(self._source.uniform(0, _STAGGER_SECS) / self._speed)
+        if not self._whole:  # recordings are sent at once: there is nothing to lose of one that was not sent
+            await asyncio.sleep(self._source.uniform(0, _STAGGER_SECS) / self._speed)
         audio = self._recordings[call.recording]
         try:
             events = self._transcribe(client, call, audio) if self._whole else client.stream(self._speak(audio))

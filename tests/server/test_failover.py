@@ -80,7 +80,7 @@ def assert_same(events, expected):
 async def test_a_stream_longer_than_what_is_kept_is_joined_without_a_trace(server, clips, monkeypatch, endpointing):
     pause = np.zeros(12_000, np.float32)
     audio = np.concatenate([part for clip in clips * 4 for part in (clip.audio, pause)])
-    settings = Settings(triton_endpoint=server.grpc_endpoint, inference_timeout_secs=60)
+    settings = Settings(triton_endpoint=server.grpc_endpoint, inference_timeout_secs=60, resume_audio_secs=30)
     options = DecodingOptions(endpointing=endpointing)
     lost_at, received = {}, Counter()
     receive = ServerSequence.receive
