@@ -56,7 +56,7 @@ def chaos(figures: Figures) -> str:
                 *words.values(),
                 sum(row["failed"].values()),
                 row["restarts"],
-                f"{row['unready_secs']:.1f}" if "unready_secs" in row else "–",  # older runs did not look
+                f"{row['unready_secs']:.1f}",
                 " / ".join(f"{secs:.1f}" for secs in recovery if secs is not None),
                 " → ".join(f"{megabytes:.0f}" for megabytes in memory),
                 row["note"],
