@@ -12,10 +12,8 @@ from amira_asr import AsrClient, DecodingOptions, Final, Settings
 from amira_asr.audio import Float32
 from scripts.evaluation.recordings import Utterance
 from scripts.evaluation.scores import Recognition
-from scripts.serving.staging import RepositorySettings
 
 SERVER_DEFAULTS = DecodingOptions()
-REPOSITORY_DEFAULTS = RepositorySettings()
 
 
 @contextmanager

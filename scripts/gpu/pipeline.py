@@ -6,7 +6,6 @@ until the 99th percentile of the answers to chunks comes later than the next chu
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import time
@@ -17,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from loadtest.bench import clip_speech, cpu_secs
 from loadtest.closed_loop import run_streams
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.served import device_name
+from scripts.gpu.command import device_name, parse
 from scripts.serving.server import ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings
 from scripts.serving.temporary import serve
@@ -99,19 +97,10 @@ def climb(server: TritonServer, counts: tuple[int, ...], chunks: int, repository
 
 def main() -> int:
     """Command line. The exit status is 3 when cells are missing: call again to go on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a present file is completed")
-    parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
-    parser.add_argument("--minutes", type=float, default=8.0, help="begin no cell after so long")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--tiny", action="store_true", help="few streams, to try the command")
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        print("no GPU that this torch can use; --device cpu tries the command on a processor", file=sys.stderr)
-        return 1
+    arguments = parse(__doc__, minutes=8.0, tiny="few streams")
     counts, chunks = ((2, 4), 4) if arguments.tiny else (STREAMS, 12)
     keys = ways(arguments.device)
-    figures = CellFile(arguments.out, device_name(on_gpu=arguments.device == "cuda"))
+    figures = CellFile(arguments.out, device_name(arguments.device))
 
     def cell(key: str) -> dict[str, Any]:
         print(key, flush=True)

@@ -6,7 +6,6 @@ from those of the processor in FP32, over streams that take turns; bytes of a st
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from loadtest.raw_pipeline import read_config
 from onnx_sequence.caches import StateTensor
@@ -23,16 +21,11 @@ from onnx_sequence.runner import Execution, Runner
 from onnx_sequence.shape_ranges import shape_ranges
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
+from scripts.gpu.command import device_name, parse
 
-ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ["ENCODED", "ENCODED_LENGTH"]
 BATCHES = (1, 8, 32, 128, 256, 512)
 _REPEATS, _STREAMS, _CHUNKS = 30, 6, 40
-
-
-def device_name(*, on_gpu: bool) -> str:
-    """Return what figures are of."""
-    return torch.cuda.get_device_name() if on_gpu else "cpu"
 
 
 class Encoder:
@@ -122,23 +115,13 @@ def measure(encoder: Encoder, execution: str, precision: str, batches: tuple[int
 
 def main() -> int:
     """Command line. The exit status is 3 when cells are missing: call again to go on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a present file is completed")
-    parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
-    parser.add_argument("--minutes", type=float, default=5.0, help="begin no cell after so long")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--tiny", action="store_true", help="small batches, to try the command")
-    arguments = parser.parse_args()
-    on_gpu = arguments.device == "cuda"
-    if on_gpu and not torch.cuda.is_available():
-        print("no GPU that this torch can use; --device cpu tries the command on a processor", file=sys.stderr)
-        return 1
+    arguments = parse(__doc__, minutes=5.0, tiny="small batches")
     encoder = Encoder(arguments.model_repo)
     batches = (1, 2) if arguments.tiny else BATCHES
     keys = [f"{engine}:{arguments.device} {p}" for engine in ("torch", "onnxruntime") for p in ("fp16", "fp32")]
-    if on_gpu:
+    if arguments.device == "cuda":
         keys += [f"onnxruntime:tensorrt {precision}" for precision in ("fp16", "fp32")]
-    figures = CellFile(arguments.out, device_name(on_gpu=on_gpu))
+    figures = CellFile(arguments.out, device_name(arguments.device))
 
     def cell(key: str) -> dict[str, Any]:
         execution, precision = key.split()

@@ -7,7 +7,6 @@ torch and onnx.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from loadtest.raw_pipeline import read_config
 from log_mel.front_end import Chunk, FrontEnd
@@ -30,7 +28,8 @@ from scripts.export.description import ModelDescription
 from scripts.export.onnx_runner import OnnxEncoder
 from scripts.goldens import Goldens
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.served import BATCHES, OUTPUTS, ROOT, Encoder, device_name, step_ms
+from scripts.gpu.command import ROOT, device_name, parse
+from scripts.gpu.served import BATCHES, OUTPUTS, Encoder, step_ms
 
 _REPEATS, _SEARCH = 30, "decoder_greedy"
 _FOUND = ["LABEL", "FRAME", "LABEL_LOG_PROB", "LABEL_CONFIDENCE", "STATE_H_NEXT", "STATE_C_NEXT"]
@@ -144,17 +143,7 @@ def measure(steps: Steps, key: str, batches: tuple[int, ...]) -> dict[str, Any]:
 
 def main() -> int:
     """Command line. The exit status is 3 when cells are missing: call again to go on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a present file is completed")
-    parser.add_argument("--model-repo", type=Path, default=ROOT / "model-repo")
-    parser.add_argument("--minutes", type=float, default=3.0, help="begin no cell after so long")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--tiny", action="store_true", help="small batches, to try the command")
-    arguments = parser.parse_args()
-    on_gpu = arguments.device == "cuda"
-    if on_gpu and not torch.cuda.is_available():
-        print("no GPU that this torch can use; --device cpu tries the command on a processor", file=sys.stderr)
-        return 1
+    arguments = parse(__doc__, minutes=3.0, tiny="small batches")
     steps = Steps(arguments.model_repo)
     batches = (1, 2) if arguments.tiny else BATCHES
     keys = [f"features torch:{arguments.device}", "features cpu", "search cpu fp32"]
@@ -163,7 +152,7 @@ def main() -> int:
         for engine in ("torch", "onnxruntime")
         for precision in ("fp16", "fp32")
     ]
-    figures = CellFile(arguments.out, device_name(on_gpu=on_gpu))
+    figures = CellFile(arguments.out, device_name(arguments.device))
 
     def cell(key: str) -> dict[str, Any]:
         result = measure(steps, key, batches)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 from tritonclient.utils import InferenceServerException
 
 from scripts.serving.staging import RepositorySettings
 from tests.conftest import start_server
 from tests.server.streams import Streams, chunks_of, new_id
+from tests.server.stubs import stub_of
 
 # What a stream asks for so that its search calls this model.
 PARAMETERS = {"decoder_greedy": None, "decoder_joint": {"beam_size": 4}}
@@ -27,9 +27,7 @@ def own_server(tmp_path_factory):
 
 def kill(server, model):
     """End the process of a model, as the kernel does that runs out of memory."""
-    alive = [p for p in psutil.Process(server.pid).children() if p.status() != psutil.STATUS_ZOMBIE]
-    [stub] = [p for p in alive if f"{model}_0_0" in p.cmdline()]
-    stub.kill()
+    stub_of(server.pid, model).kill()
 
 
 def reload(server, model):

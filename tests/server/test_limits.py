@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-import psutil
 import pytest
 from tritonclient.utils import InferenceServerException
 
@@ -16,6 +15,7 @@ from common.parameters import IDLE_MARGIN_SECS
 from tests.hostile.wire import Wire, honest_calls
 from tests.server.conftest import IDLE_SECS, LIMITS, MAX_STREAMS
 from tests.server.streams import CHUNK, Streams, chunks_of, new_id
+from tests.server.stubs import stub_of
 
 UNAVAILABLE = "StatusCode.UNAVAILABLE"
 SILENCE = np.zeros(CHUNK)
@@ -135,7 +135,7 @@ def test_utterances_inside_are_so_many_and_are_answered(streams, speech):
 @contextmanager
 def frozen(server, model):
     """Let a model's process stand still, so that what reaches it is answered late for sure."""
-    [stub] = [p for p in psutil.Process(server.pid).children() if f"{model}_0_0" in p.cmdline()]
+    stub = stub_of(server.pid, model)
     stub.suspend()
     try:
         yield

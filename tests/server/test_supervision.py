@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.server.streams import Streams
+from tests.server.stubs import stub_of
 from tests.server.test_serve import serve
 
 WATCHDOG_SECS = 8
@@ -42,10 +43,7 @@ class Launched:
 
     def stub(self, model):
         """The process of a model's backend."""
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            if f"{model}_0_0" in child.cmdline():
-                return child
-        raise AssertionError(f"no process of {model}")
+        return stub_of(self.process.pid, model)
 
     def is_ready(self):
         """What a load balancer sees over HTTP."""
