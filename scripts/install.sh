@@ -24,7 +24,8 @@ install() { # uv, which takes seconds where pip takes minutes; it is told what p
   option() { "$venv/bin/pip" config get "global.$1" 2>/dev/null || true; }
   [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check "$(grep -om1 '^uv==[0-9.]*' requirements/dev.txt)"
   export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(option index-url)}}"
-  export UV_INDEX="${UV_INDEX:-${PIP_EXTRA_INDEX_URL:-$(option extra-index-url)}}"
+  # Of indexes that have the same version uv takes the last, pip the file that fits this machine best: the first goes last.
+  export UV_INDEX="${UV_INDEX:-$(tac -s ' ' <<<"${PIP_EXTRA_INDEX_URL:-$(option extra-index-url)}" | xargs)}"
   export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$(option find-links)}}"
   for option in UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS; do [ -n "${!option}" ] || unset "$option"; done
   "$venv/bin/uv" pip install --python "$venv/bin/python" --index-strategy unsafe-best-match \
