@@ -12,7 +12,7 @@ from scripts.release.training_runs import record_run
 from scripts.train.model import new_model, restore_model, train_tokenizer
 from scripts.train.settings import load
 from scripts.train.trainer import Trainer
-from scripts.train.workers import join
+from scripts.train.workers import Worker, joined
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,18 @@ def parse() -> Arguments:
 
 def train(rank: int, arguments: Arguments) -> None:
     """What each process runs."""
-    worker = join(rank, arguments.processes, arguments.work)
+    with joined(rank, arguments.processes, arguments.work) as worker:
+        _train(worker, arguments)
+
+
+def _train(worker: Worker, arguments: Arguments) -> None:
     if worker.leads:
         file = logging.FileHandler(arguments.work / "log.txt")
         handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout), file]
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
         logging.getLogger("scripts").setLevel(logging.INFO)
     settings, config = load(arguments.config, arguments.overrides)
-    torch.manual_seed(rank)
+    torch.manual_seed(worker.rank)
     last = arguments.work / "last.nemo"
     if last.is_file():
         model = restore_model(last, config)

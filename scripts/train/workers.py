@@ -1,6 +1,8 @@
 """Data-parallel training: one process per core over gloo, or one per GPU over nccl, or a single process."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +46,12 @@ class Worker:
         return [float(value) for value in message[offset:]]
 
 
-def join(rank: int, processes: int, folder: Path) -> Worker:
-    """Set up this process: its device, one torch thread, and the connection to the others.
+@contextmanager
+def joined(rank: int, processes: int, folder: Path) -> Iterator[Worker]:
+    """Set up this process: its device, one torch thread, and the connection to the others while the context lasts.
 
     Several busy threads spin at barriers and fall to a tenth of the speed, so each process has one and its own core.
+    A process that ends without leaving the group may abort, as gloo's threads still run then.
 
     Raises:
         ValueError: more processes than GPUs, or than cores where there is no GPU.
@@ -69,4 +73,8 @@ def join(rank: int, processes: int, folder: Path) -> Worker:
         backend = "nccl" if on_gpu else "gloo"
         meeting = f"file://{(folder / 'rendezvous').resolve()}"
         distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
-    return Worker(rank, processes, torch.device("cuda", rank) if on_gpu else torch.device("cpu"))
+    try:
+        yield Worker(rank, processes, torch.device("cuda", rank) if on_gpu else torch.device("cpu"))
+    finally:
+        if processes > 1:
+            distributed.destroy_process_group()

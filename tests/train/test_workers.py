@@ -6,18 +6,18 @@ torch = pytest.importorskip("torch")
 import os
 
 from scripts.train.average import WeightAverage
-from scripts.train.workers import Worker, join
+from scripts.train.workers import Worker, joined
 
 
 def average_in_process(rank, folder):
     """Each process brings other gradients; one has none for its second parameter."""
-    worker = join(rank, 2, folder)
-    first, second = torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
-    first.grad = torch.full((3,), float(rank))
-    if rank == 1:
-        second.grad = torch.full((2, 2), 4.0)
-    extra = worker.average([first, second], [10.0 * rank, 1.0])
-    torch.save((first.grad, second.grad, extra), folder / f"{rank}.pt")
+    with joined(rank, 2, folder) as worker:
+        first, second = torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
+        first.grad = torch.full((3,), float(rank))
+        if rank == 1:
+            second.grad = torch.full((2, 2), 4.0)
+        extra = worker.average([first, second], [10.0 * rank, 1.0])
+        torch.save((first.grad, second.grad, extra), folder / f"{rank}.pt")
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2 or torch.cuda.is_available(), reason="needs two cores, no GPU")
@@ -38,8 +38,8 @@ def test_a_single_process_talks_to_nobody():
 
 
 def test_more_processes_than_cores_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="processes is 1000, allowed is 1 to"):
-        join(0, 1000, tmp_path)
+    with pytest.raises(ValueError, match="processes is 1000, allowed is 1 to"), joined(0, 1000, tmp_path):
+        pass
 
 
 def test_weight_average_follows_and_swaps_back():
