@@ -91,7 +91,7 @@ test-export test-train: test-%: setup-nemo
 
 test-runners: setup-nemo
 	$(NEMO_PY) -m pytest --confcutdir=tests/backends tests/backends/test_runners.py tests/backends/test_torch_*.py \
-	    tests/backends/test_large_graphs.py
+	    tests/backends/test_simulated_gpu.py tests/backends/test_large_graphs.py
 
 .PHONY: docs
 docs: setup ## put the figures of docs/measurements into the tables of README and docs

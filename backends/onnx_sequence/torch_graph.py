@@ -25,6 +25,9 @@ from torch import Tensor
 from onnx_sequence.torch_operators import HOST_INPUTS, OPERATORS, Operator
 
 _CPU = torch.device("cpu")
+# Sizes of as many bytes are kept on the device. Captured graphs read them there, so none is ever dropped for another;
+# a model of utterances has new ones for every length, and brings them each time when this is full.
+_KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class TorchGraph:
         self._nodes = _nodes(source, graph)
         self._half = _half_states(graph)
         self._uploaded: dict[tuple[torch.dtype, tuple[int, ...], bytes], Tensor] = {}
+        self._kept_bytes = 0
         self.uploads = 0
 
     @staticmethod
@@ -113,10 +117,14 @@ class TorchGraph:
         if x.device == self.device or (self.device.index is None and x.device.type == self.device.type):
             return x
         key = (x.dtype, tuple(x.shape), x.numpy().tobytes())
-        if key not in self._uploaded:
-            self.uploads += 1
-            self._uploaded[key] = x.to(self.device)
-        return self._uploaded[key]
+        if key in self._uploaded:
+            return self._uploaded[key]
+        self.uploads += 1
+        uploaded = x.to(self.device)
+        if self._kept_bytes + uploaded.nbytes <= _KEPT_BYTES:
+            self._kept_bytes += uploaded.nbytes
+            self._uploaded[key] = uploaded
+        return uploaded
 
 
 def _nodes(source: str, graph: onnx.GraphProto) -> list[_Node]:

@@ -21,7 +21,7 @@ from common.sequences import ServerBusy
 from onnx_sequence.caches import Array, StateTensor
 from onnx_sequence.runner import Execution
 from onnx_sequence.torch_capture import capture
-from onnx_sequence.torch_device import find_device
+from onnx_sequence.torch_device import find_device, tf32_products
 from onnx_sequence.torch_graph import TorchGraph
 
 _SLOTS = "slots"
@@ -127,8 +127,6 @@ class TorchRunner:
         self._device = find_device(execution)
         self._on_gpu = self._device.type == "cuda"
         if self._on_gpu:
-            torch.cuda.set_device(self._device)
-            torch.set_float32_matmul_precision("high")  # TF32, as in the engines
             self._memory = torch.cuda.graph_pool_handle()
         self._graph = TorchGraph.load(path, self._device)
         self.slots = DeviceSlots(self._graph, states, slots)
@@ -184,17 +182,18 @@ class TorchRunner:
         for name in output_names:
             step.staged[name].copy_(step.outputs[name], non_blocking=True)
         if self._on_gpu:
-            torch.cuda.current_stream().synchronize()
+            torch.cuda.current_stream(self._device).synchronize()
         return {name: step.staged[name][:rows].numpy().copy() for name in output_names}
 
     def _compute(self, tensors: dict[str, Tensor], output_names: Sequence[str]) -> dict[str, Tensor]:
         """Run the graph on the device, with the caches of the slots where there are any."""
         inputs = dict(tensors)
         slots = inputs.pop(_SLOTS, None)
-        if slots is None:
-            answered: dict[str, Tensor] = self._graph(inputs, output_names)
-            return answered
-        outputs = self._graph({**inputs, **self.slots.gather(slots)}, [*output_names, *self._state_outputs])
+        with tf32_products(self._device):
+            if slots is None:
+                answered: dict[str, Tensor] = self._graph(inputs, output_names)
+                return answered
+            outputs = self._graph({**inputs, **self.slots.gather(slots)}, [*output_names, *self._state_outputs])
         self.slots.scatter(slots, outputs)
         return {name: outputs[name] for name in output_names}
 
@@ -205,7 +204,8 @@ class TorchRunner:
         }
         if self._state_outputs:
             inputs[_SLOTS] = torch.full((rows,), self.slots.spare, device=self._device)
-        outputs = self._compute(inputs, output_names)  # chooses kernels, and brings sizes to the device
+        # Chooses kernels, and brings sizes to the device. What is returned may be an input or a constant, or a view.
+        outputs = {name: x.clone() for name, x in self._compute(inputs, output_names).items()}
 
         def launch() -> None:
             for name, x in self._compute(inputs, output_names).items():

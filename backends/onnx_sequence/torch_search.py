@@ -70,7 +70,6 @@ class TorchSearch:
         self._on_gpu = self._device.type == "cuda"
         self._memory = None
         if self._on_gpu:
-            torch.cuda.set_device(self._device)
             self._memory = torch.cuda.graph_pool_handle()
         graph = onnx.load(path.resolve()).graph
         self.input_names = [item.name for item in graph.input]

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from google.protobuf import json_format, text_format
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from tritonclient.grpc import model_config_pb2 as pb
 
 from common.parameters import ModelConfig
@@ -23,6 +24,7 @@ from onnx_sequence.session import OnnxSession
 try:
     import torch
 
+    from onnx_sequence import torch_graph
     from onnx_sequence.torch_graph import TorchGraph
     from onnx_sequence.torch_runner import TorchRunner
 except ImportError:
@@ -33,6 +35,7 @@ STATES = [StateTensor("sum", "sum_next", np.float32, (2, 3)), StateTensor("steps
 OUTPUTS = ["y", "count"]
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed here: make test-nemo")
 ENGINES = ["onnxruntime:cpu", pytest.param("torch:cpu", marks=needs_torch)]
+DEVICES = [*ENGINES, pytest.param("torch:cuda", marks=needs_torch)]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,14 @@ def graph(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def device(request):
+    """An execution, and the GPU that it needs."""
+    if request.param.startswith("torch:cuda"):
+        request.getfixturevalue("gpu")
+    return request.param
+
+
 def runner_for(execution: str, path: Path, states, slots: int):
     kind = BoundRunner if execution.startswith("onnxruntime") else TorchRunner
     return kind(path, Execution.parse(execution), states, slots=slots, threads=1)
@@ -98,17 +109,17 @@ class Streams:
         return outputs
 
 
-@pytest.mark.parametrize("execution", ENGINES)
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("prepared", [0, 3])
-def test_streams_that_come_and_go_have_the_caches_that_numpy_gives_them(graph, execution, prepared):
+def test_streams_that_come_and_go_have_the_caches_that_numpy_gives_them(graph, device, prepared):
     rng, noise = random.Random(prepared), np.random.default_rng(prepared)
-    device, reference = Streams(runner_for(execution, graph, STATES, slots=12)), Streams(in_numpy(graph, STATES))
+    streams, reference = Streams(runner_for(device, graph, STATES, slots=12)), Streams(in_numpy(graph, STATES))
     if prepared:  # batches above it run in another way than those below
-        device.runner.prepare({"x": np.zeros((1, 2, 3), np.float32)}, prepared, OUTPUTS)
+        streams.runner.prepare({"x": np.zeros((1, 2, 3), np.float32)}, prepared, OUTPUTS)
     live: dict[str, float] = {}
     for tick in range(400):
         now = float(tick)
-        device.now = reference.now = now
+        streams.now = reference.now = now
         live = {name: used for name, used in live.items() if used >= now - 5}
         chosen = rng.sample(sorted(live), rng.randint(0, len(live)))[:6]
         started = {f"stream {tick}"} if len(live) < 10 and rng.random() < 0.5 else set()
@@ -118,21 +129,21 @@ def test_streams_that_come_and_go_have_the_caches_that_numpy_gives_them(graph, e
         if not named:
             continue
         ended = {name for name in named if rng.random() < 0.15}
-        wanted, got = (streams.step(named, started, ended) for streams in (reference, device))
+        wanted, got = (each.step(named, started, ended) for each in (reference, streams))
         np.testing.assert_array_equal(got["count"], wanted["count"])
         np.testing.assert_allclose(got["y"], wanted["y"], rtol=1e-6)
         live |= dict.fromkeys(named, now)
         live = {name: used for name, used in live.items() if name not in ended}
-        assert device.runner.used == reference.runner.used == len(device.table)
+        assert streams.runner.used == reference.runner.used == len(streams.table)
     assert wanted["count"].max() > 3
-    device.now = 1e6
-    device.table.expire()
-    assert device.runner.used == 0
+    streams.now = 1e6
+    streams.table.expire()
+    assert streams.runner.used == 0
 
 
-@pytest.mark.parametrize("execution", ENGINES)
-def test_more_streams_than_slots_are_refused_and_the_others_go_on(graph, execution):
-    runner = runner_for(execution, graph, STATES, slots=2)
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_more_streams_than_slots_are_refused_and_the_others_go_on(graph, device):
+    runner = runner_for(device, graph, STATES, slots=2)
     runner.prepare({"x": np.zeros((1, 2, 3), np.float32)}, 4, OUTPUTS)  # a batch that can never be
     slots = [runner.acquire() for _ in range(2)]
     with pytest.raises(ServerBusy, match="server full: 2 cache slots are in use"):
@@ -142,6 +153,24 @@ def test_more_streams_than_slots_are_refused_and_the_others_go_on(graph, executi
     assert runner.acquire() == slots[0]
     outputs = runner.advance({"x": np.ones((2, 2, 3), np.float32)}, slots, OUTPUTS)
     np.testing.assert_array_equal(outputs["count"], [[1], [2]])
+
+
+def test_a_provider_that_fails_is_not_replaced_by_the_processor(graph, monkeypatch):
+    """ONNX Runtime's `run` makes a new session of its own accord."""
+
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def run(self, *_):
+            raise EPFail("the device is gone")
+
+    runner = runner_for("onnxruntime:cpu", graph, [], slots=0)
+    session = runner._session._sess
+    monkeypatch.setattr(runner._session, "_sess", Failing())
+    row = {"x": np.zeros((1, 2, 3), np.float32), "sum": np.zeros((1, 2, 3), np.float32), "steps": np.zeros((1, 1), int)}
+    with pytest.raises(EPFail, match="the device is gone"):
+        runner.run(row, OUTPUTS)
 
 
 @pytest.fixture(scope="module")
@@ -236,21 +265,47 @@ def test_operators_without_a_torch_counterpart_are_named(graph, tmp_path):
 
 
 @needs_torch
-@pytest.mark.skipif(torch is None or not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda_graphs_give_the_frames_of_the_processor(encoder_config):
+def test_sizes_are_not_kept_without_end(graph, monkeypatch):
+    """A model of utterances has others for each length; a graph that was captured reads those that were there."""
+    kept = torch_graph._KEPT_BYTES
+    monkeypatch.setattr(torch_graph, "_KEPT_BYTES", 3000)
+    meta = torch.device("meta")
+    running = TorchGraph.load(REPOSITORY / "encoder_batch" / "1" / "model.onnx", meta)
+    uploads = []
+    for frames in (100, 100, 900, 900, 100):
+        before = running.uploads
+        lengths = torch.zeros(1, 1, dtype=torch.int64, device=meta)
+        running({"FEATURES": torch.zeros(1, 80, frames, device=meta), "FEATURES_LENGTH": lengths}, ["ENCODED"])
+        uploads.append(running.uploads - before)
+    assert uploads[0] > 0
+    assert uploads[1] == uploads[4] == 0  # kept
+    assert uploads[2] >= uploads[3] > 0  # for what is too large there is no place
+    assert kept > 1e8
+
+
+@needs_torch
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_cuda_graphs_give_the_frames_of_the_processor(encoder_config, gpu, precision, tmp_path):
     states = parse_states(configured(encoder_config).raw)
     folder = REPOSITORY / "encoder" / "1"
-    on_gpu = open_runner(configured(encoder_config, execution="torch:cuda"), folder, states)
+    if precision == "fp16":
+        half = pytest.importorskip("scripts.engines.half", reason="onnxruntime.transformers is not installed")
+        onnx.save(half.to_half(onnx.load(folder / "model.onnx")), tmp_path / "model.fp16.onnx")
+        folder = tmp_path
+    on_gpu = open_runner(configured(encoder_config, execution="torch:cuda", precision=precision), folder, states)
+    before = torch.get_float32_matmul_precision()
     row = {"FEATURES": np.zeros((1, 80, 65), np.float32), "FEATURES_LENGTH": np.zeros((1, 1), np.int64)}
     on_gpu.prepare(row, 6, ["ENCODED", "ENCODED_LENGTH"])
-    runners = [open_runner(configured(encoder_config), folder, states), on_gpu]
+    runners = [open_runner(configured(encoder_config), REPOSITORY / "encoder" / "1", states), on_gpu]
     slots = [[runner.acquire() for _ in range(5)] for runner in runners]
     noise = np.random.default_rng(0)
-    for rows in ((0, 1, 2), (2, 0), (1, 3, 4, 0, 2), (4,)):
-        features = noise.standard_normal((len(rows), 80, 65)).astype(np.float32)
-        inputs = {"FEATURES": features, "FEATURES_LENGTH": np.full((len(rows), 1), 65)}
+    for rows, frames in (((0, 1, 2), 65), ((2, 0), 65), ((1, 3, 4, 0, 2), 65), ((4,), 65), ((4, 1), 73)):
+        features = noise.standard_normal((len(rows), 80, frames)).astype(np.float32)
+        inputs = {"FEATURES": features, "FEATURES_LENGTH": np.full((len(rows), 1), frames)}
         wanted, got = (
             runner.advance(inputs, [own[row] for row in rows], ["ENCODED", "ENCODED_LENGTH"])
             for runner, own in zip(runners, slots, strict=True)
         )
+        np.testing.assert_array_equal(got["ENCODED_LENGTH"], wanted["ENCODED_LENGTH"])
         np.testing.assert_allclose(got["ENCODED"], wanted["ENCODED"], atol=2e-2)  # TF32
+    assert torch.get_float32_matmul_precision() == before  # features and search beside it stay exact

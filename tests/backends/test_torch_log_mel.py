@@ -50,8 +50,8 @@ def geometry_of(encoder_frames: int) -> WindowGeometry:
     return WindowGeometry(160 * chunk, chunk, chunk - 7, 9, 16, chunk + 9, chunk + 16)
 
 
-def on_device(geometry: WindowGeometry, slots: int) -> TorchStreamingLogMel:
-    return TorchStreamingLogMel(TorchLogMel(MEL, torch.device("cpu")), geometry, slots)
+def on_device(geometry: WindowGeometry, slots: int, device: str = "cpu") -> TorchStreamingLogMel:
+    return TorchStreamingLogMel(TorchLogMel(MEL, torch.device(device)), geometry, slots)
 
 
 def assert_same(wanted, got, tolerance=TOLERANCE):
@@ -65,10 +65,13 @@ def assert_same(wanted, got, tolerance=TOLERANCE):
 
 @pytest.mark.parametrize("encoder_frames", [1, 2, 7, 14])
 @pytest.mark.parametrize("seed", range(3))
-def test_streams_in_slots_have_the_windows_of_streams_alone(encoder_frames, seed):
+@pytest.mark.parametrize("where", ["cpu", "cuda:0"])
+def test_streams_in_slots_have_the_windows_of_streams_alone(encoder_frames, seed, where, request):
+    if where != "cpu":
+        request.getfixturevalue("gpu")
     random = np.random.default_rng(seed)
     geometry = geometry_of(encoder_frames)
-    reference, device = StreamingLogMel(MEL, geometry), on_device(geometry, slots=6)
+    reference, device = StreamingLogMel(MEL, geometry), on_device(geometry, 6, where)
     live: list[tuple] = []
     ended = 0
     for _ in range(25):
@@ -137,10 +140,14 @@ def test_a_chunk_that_is_no_whole_number_of_hops_is_refused():
         on_device(replace(GEOMETRY, chunk_samples=9000), slots=1)
 
 
-def test_speech_of_streams_and_of_whole_utterances():
-    utterance = open_utterances(configured("preprocessor_batch", execution="torch:cpu"), FOLDER, kaldi=False)
+@pytest.mark.parametrize("execution", ["torch:cpu", "torch:cuda"])
+def test_speech_of_streams_and_of_whole_utterances(execution, request):
+    if "cuda" in execution:
+        request.getfixturevalue("gpu")
+    utterance = open_utterances(configured("preprocessor_batch", execution=execution), FOLDER, kaldi=False)
     plain = open_utterances(configured("preprocessor_batch"), FOLDER, kaldi=False)
-    streams = [open_streaming(configured("preprocessor", **how), FOLDER, kaldi=False) for how in ({}, _TORCH)]
+    chosen: list[dict[str, str]] = [{}, {"execution": execution}]
+    streams = [open_streaming(configured("preprocessor", **how), FOLDER, kaldi=False) for how in chosen]
     assert isinstance(streams[1], TorchStreamingLogMel)
     assert streams[1].used == 0  # the warm-up has given back its slots
     assert CLIPS
@@ -157,9 +164,6 @@ def test_speech_of_streams_and_of_whole_utterances():
             assert_same(wanted, got, SPEECH_TOLERANCE)
         streams[1].release(states[1])
     assert utterance(np.zeros(1, np.float32)).shape == plain(np.zeros(1, np.float32)).shape == (0, MEL.n_mels)
-
-
-_TORCH = {"execution": "torch:cpu"}
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,7 @@ def test_a_joint_without_a_loop_is_run_as_before():
     assert isinstance(runner("torch:cpu", REPOSITORY / "decoder_joint" / "1" / "model.onnx"), TorchRunner)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda_graphs_find_what_the_processor_finds():
+def test_cuda_graphs_find_what_the_processor_finds(gpu):
     random = np.random.default_rng(0)
     reference, search = runner("cpu"), runner("torch:cuda")
     search.prepare({name: 0 * array for name, array in random_inputs(random, 1, 16).items()}, 6, OUTPUTS)
