@@ -17,6 +17,7 @@ from onnx_sequence.providers import (
     find_providers,
     has_loops,
     is_half,
+    provider_options,
     tensorrt_options,
 )
 from onnx_sequence.runner import Execution, Runner, run_once
@@ -62,8 +63,7 @@ class BoundRunner:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-        on_gpu = execution.device != "cpu"
-        providers: Providers = [(name, {"device_id": str(execution.index)} if on_gpu else {}) for name in names]
+        providers: Providers = [(name, provider_options(execution)) for name in names]
         if execution.device == "tensorrt":
             if has_loops(model.graph):
                 providers = providers[1:]
@@ -72,8 +72,12 @@ class BoundRunner:
             else:
                 half, folder = is_half(model.graph), engine_folder(path)
                 providers[0] = (names[0], tensorrt_options(execution, ranges, states, half=half, engines=folder))
+        # With its fallback a provider that fails, now or in years, would be replaced by the processor without a word.
         self._session = onnxruntime.InferenceSession(
-            with_slots(model, states).SerializeToString() if states else str(path), options, providers=providers
+            with_slots(model, states).SerializeToString() if states else str(path),
+            options,
+            providers=providers,
+            enable_fallback=0,
         )
         # What cannot be loaded is left out with a line on the terminal, and the processor takes its place.
         for provider, _ in providers:
@@ -82,7 +86,7 @@ class BoundRunner:
                     f"execution onnxruntime:{execution.device}:{execution.index}: {provider} could not be loaded; "
                     "is there such a GPU, with the CUDA, cuDNN and TensorRT that this onnxruntime wants?"
                 )
-        device = "cuda" if on_gpu else "cpu"
+        device = "cpu" if execution.device == "cpu" else "cuda"
         self._pools = {
             state: onnxruntime.OrtValue.ortvalue_from_numpy(
                 np.zeros((slots, *state.shape), state.dtype), device, execution.index

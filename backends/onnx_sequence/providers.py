@@ -1,6 +1,7 @@
 """ONNX Runtime's execution providers: which ones an execution takes, and with what options.
 
-Options of TensorRT's: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+Options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and, for TensorRT's,
+https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _WHAT = {
 
 
 def find_providers(execution: Execution) -> list[str]:
-    """Return the names of the providers, the first to be asked first.
+    """Return the names of the providers, the first to be asked first; what they need of CUDA is loaded then.
 
     Raises:
         RuntimeError: this ONNX Runtime is built without one of them.
@@ -40,7 +41,20 @@ def find_providers(execution: Execution) -> list[str]:
                 f"execution onnxruntime:{execution.device}: this onnxruntime ({onnxruntime.__version__}) has "
                 f"{', '.join(available)} and not {provider}; {_WHAT.get(execution.device, '')}"
             )
+    if execution.device != "cpu":
+        onnxruntime.preload_dlls()  # of the wheels of CUDA and cuDNN, where no loader looks
     return _NEEDED[execution.device]
+
+
+def provider_options(execution: Execution) -> Options:
+    """Return the options of every provider but TensorRT's, which takes `tensorrt_options`.
+
+    Batches are as many as there are streams to share them, and a default provider looks for the best convolution by
+    trying all, for each of them anew, while they wait (onnxruntime issues 6978, 19838).
+    """
+    if execution.device == "cpu":
+        return {}
+    return {"device_id": str(execution.index), "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 def has_loops(graph: onnx.GraphProto) -> bool:
