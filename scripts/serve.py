@@ -134,6 +134,7 @@ def server_from(
         http_port=settings.http_port,
         metrics_port=settings.metrics_port,
         profile=settings.profile,
+        start_timeout_secs=settings.start_timeout_secs,
         drain_timeout_secs=settings.shutdown_timeout_secs,
         log_level=settings.log_level,
         log_format=settings.log_format,

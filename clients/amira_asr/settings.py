@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     grpc_port: Port = Field(8001, description="0 takes a free port")
     http_port: Port = Field(8000, description="0 takes a free port")
     metrics_port: Port = Field(8002, description="0 takes a free port")
+    start_timeout_secs: float = Field(
+        120.0, ge=1, le=7200, description="the server is given up when it is not ready by then"
+    )
     shutdown_timeout_secs: float = Field(30.0, ge=0, le=3600, description="live streams may take this long to finish")
     watchdog_secs: float = Field(20.0, ge=1, le=3600, description="a server silent for so long is started anew")
     max_restarts: int = Field(5, ge=0, le=1000, description="restarts within ten minutes before the server is given up")

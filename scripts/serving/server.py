@@ -44,7 +44,7 @@ _PING_INTERVAL_MS = 5_000
 
 
 class ServerStartError(RuntimeError):
-    """Triton ended or did not become ready in time; the message has the end of its log."""
+    """Triton ended or did not become ready in time. The message has the reason, and below it the end of the log."""
 
 
 class TritonServer:
@@ -183,17 +183,18 @@ class TritonServer:
             "AMIRA_LOG_FORMAT": self.options.log_format,
         }
 
-    def wait_ready(self, timeout_secs: float = 120.0) -> None:
+    def wait_ready(self) -> None:
         """Wait until every model is ready.
 
         Raises:
             ServerStartError: the process ended, or the time is over.
         """
+        timeout_secs = self.options.start_timeout_secs
         deadline = time.monotonic() + timeout_secs
         while not self.is_ready():
             if self._process is None or self._process.poll() is not None:
-                reasons = "".join(f"{reason}\n" for reason in self._load_failures())
-                raise ServerStartError(f"tritonserver ended while starting\n{reasons}{self.log_tail()}")
+                reasons = "".join(f": {reason}" for reason in self._load_failures())
+                raise ServerStartError(f"tritonserver ended while starting{reasons}\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerStartError(f"tritonserver was not ready within {timeout_secs:g} s\n{self.log_tail()}")
             time.sleep(0.1)

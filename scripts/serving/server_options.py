@@ -42,6 +42,7 @@ class ServerOptions:
         http_port: health endpoints.
         metrics_port: Prometheus metrics.
         profile: name of the `configs/<profile>.pbtxt` to prefer; empty for `config.pbtxt`.
+        start_timeout_secs: how long `wait_ready` waits.
         drain_timeout_secs: how long `drain` waits for live streams and requests to finish.
         log_level: "error", "warning", "info" or "verbose".
         log_format: "json" or "text", of the lines of our backends; Triton has a form of its own.
@@ -60,6 +61,7 @@ class ServerOptions:
     http_port: int = 0
     metrics_port: int = 0
     profile: str = ""
+    start_timeout_secs: float = 120.0
     drain_timeout_secs: float = 30.0
     log_level: str = "info"
     log_format: str = "json"

@@ -19,7 +19,10 @@ DEFAULTS = RepositorySettings()
 
 @contextmanager
 def serve(
-    model_repo: Path, settings: RepositorySettings = DEFAULTS, open_interfaces: frozenset[str] = frozenset()
+    model_repo: Path,
+    settings: RepositorySettings = DEFAULTS,
+    open_interfaces: frozenset[str] = frozenset(),
+    start_timeout_secs: float = ServerOptions.start_timeout_secs,
 ) -> Iterator[TritonServer]:
     """Serve a repository on free ports while the context lasts; SIGTERM to the script ends the server, too.
 
@@ -30,6 +33,11 @@ def serve(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         stage_repository(model_repo, Path(folder) / "model-repo", settings)
-        options = ServerOptions(Path(folder) / "model-repo", Path(folder), open_interfaces=open_interfaces)
+        options = ServerOptions(
+            Path(folder) / "model-repo",
+            Path(folder),
+            open_interfaces=open_interfaces,
+            start_timeout_secs=start_timeout_secs,
+        )
         with TritonServer(options) as server:
             yield server
