@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +36,20 @@ def parse(description: str | None, *, minutes: float, tiny: str) -> argparse.Nam
         print("no GPU that this torch can use; --device cpu tries the command on a processor", file=sys.stderr)
         sys.exit(1)
     return arguments
+
+
+def cell_or_reason(device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of a cell, or why there are none (`not_run`); what the one before left on the device is freed.
+
+    Any error is a reason: ONNX Runtime's are no RuntimeErrors, and the cells after it are wanted, too.
+    """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()  # others than torch allocate there, too
+    try:
+        return measure()
+    except Exception as reason:
+        return {"not_run": f"{type(reason).__name__}: {reason}"}
 
 
 def device_name(device: str) -> str:

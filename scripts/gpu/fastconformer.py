@@ -76,7 +76,8 @@ class Layer(nn.Module):
         self.feed_forwards = nn.ModuleList(
             nn.Sequential(nn.Linear(d, 4 * d), nn.SiLU(), nn.Linear(4 * d, d)) for _ in range(2)
         )
-        self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        self.query, self.out = nn.Linear(d, d), nn.Linear(d, d)
+        self.key, self.value = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
         self.position_bias, self.content_bias = (nn.Parameter(0.1 * torch.randn(d)) for _ in range(2))
         self.widen, self.narrow = nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.depthwise = nn.Conv1d(d, d, sizes.kernel, groups=d)
@@ -103,16 +104,22 @@ class Layer(nn.Module):
         return self.norms[5](x), seen[:, -channel.size(1) :], gated[:, :, -time.size(2) :]
 
     def _attend(self, seen: Tensor, frames: int, position: Tensor) -> Tensor:
-        """Attend from the last `frames` of `seen` to all of it (Transformer-XL: content and position scores)."""
+        """Attend from the last `frames` of `seen` to all of it (Transformer-XL: content and position scores).
+
+        Keys and values of what is seen are never made, as in the exported graph (`scripts/export/attention.py`).
+        """
+        batch = seen.size(0)
         query = self.query(seen[:, -frames:])
-        key, value = self.key_value(seen).chunk(2, dim=-1)
-        by_content = self._split(query + self.content_bias) @ self._split(key).transpose(-1, -2)
+        key, value = (linear.weight.view(self.heads, -1, query.size(-1)) for linear in (self.key, self.value))
+        asked = (self._split(query + self.content_bias) @ key).view(batch, self.heads * frames, -1)
+        by_content = (asked @ seen.transpose(1, 2)).view(batch, self.heads, frames, -1)
         by_distance = self._split(query + self.position_bias) @ self._split(position[None]).transpose(-1, -2)
         width = seen.size(1)
         # Row i of the shifted scores begins at its own distance.
         shifted = functional.pad(by_distance, (1, 0)).flatten(2)[:, :, frames:].reshape(by_distance.shape)
         scores = (by_content + shifted[..., :width]) * (query.size(-1) // self.heads) ** -0.5
-        attended = (scores.softmax(dim=-1) @ self._split(value)).transpose(1, 2).flatten(2)
+        sums = scores.softmax(dim=-1).view(batch, self.heads * frames, -1) @ seen
+        attended = (sums.view(batch, self.heads, frames, -1) @ value.transpose(1, 2)).transpose(1, 2).flatten(2)
         projected: Tensor = self.out(attended)
         return projected
 

@@ -7,6 +7,7 @@ until the 99th percentile of the answers to chunks comes later than the next chu
 from __future__ import annotations
 
 import itertools
+import queue
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ BATCH = 256
 JOINTS = ("local", "model")
 # Put behind a way: the features on the device, too.
 FEATURES = "features"
+# TensorRT builds its engines, torch captures every batch size of a large encoder.
+_START_SECS = 900.0
 
 
 @contextmanager
@@ -47,7 +50,7 @@ def serving(repository: Path, way: str, device: str, streams: int) -> Iterator[T
         max_batch_size=None if execution == "cpu" else BATCH,
         max_concurrent_streams=2 * streams,
     )
-    with serve(repository, settings) as server:
+    with serve(repository, settings, start_timeout_secs=_START_SECS) as server:
         yield server
 
 
@@ -88,7 +91,10 @@ def climb(server: TritonServer, counts: tuple[int, ...], chunks: int, repository
     run_streams(server.grpc_endpoint, clip_speech(4 * samples)(counts[0]), samples)  # warm-up
     rows = []
     for streams in counts:
-        rows.append(measure(server, streams, chunks, samples, secs))
+        try:
+            rows.append(measure(server, streams, chunks, samples, secs))
+        except (RuntimeError, queue.Empty) as error:  # refused, or not answered
+            rows.append({"streams": streams, "failed": str(error) or "no answer", "kept_up": False})
         print("  ", rows[-1], flush=True)
         if not rows[-1]["kept_up"]:
             break
@@ -108,7 +114,7 @@ def main() -> int:
             with serving(arguments.model_repo, key, arguments.device, counts[-1]) as server:
                 return {"trials": climb(server, counts, chunks, arguments.model_repo)}
         except ServerStartError as error:
-            reason = str(error).splitlines()[1]
+            reason = str(error).splitlines()[0]
             print("  ", reason, flush=True)
             return {"not_run": reason}
 

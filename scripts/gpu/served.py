@@ -21,7 +21,7 @@ from onnx_sequence.runner import Execution, Runner
 from onnx_sequence.shape_ranges import shape_ranges
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.command import device_name, parse
+from scripts.gpu.command import cell_or_reason, device_name, parse
 
 OUTPUTS = ["ENCODED", "ENCODED_LENGTH"]
 BATCHES = (1, 8, 32, 128, 256, 512)
@@ -92,11 +92,8 @@ def step_ms(encoder: Encoder, runner: Runner, batch: int) -> list[float]:
 
 
 def measure(encoder: Encoder, execution: str, precision: str, batches: tuple[int, ...]) -> dict[str, Any]:
-    """Return the figures of one way to run it; of one that cannot be, the reason."""
-    try:
-        runner = encoder.runner(execution, precision, max(*batches, _STREAMS))
-    except (RuntimeError, FileNotFoundError) as reason:
-        return {"not_run": str(reason)}
+    """Return the figures of one way to run it. Raises what the runner raises."""
+    runner = encoder.runner(execution, precision, max(*batches, _STREAMS))
     began = time.perf_counter()
     runner.prepare({name: 0 * array for name, array in encoder.inputs(1, 0).items()}, max(batches), OUTPUTS)
     prepared = time.perf_counter() - began
@@ -125,7 +122,7 @@ def main() -> int:
 
     def cell(key: str) -> dict[str, Any]:
         execution, precision = key.split()
-        result = measure(encoder, execution, precision, batches)
+        result = cell_or_reason(arguments.device, lambda: measure(encoder, execution, precision, batches))
         print(key, result, flush=True)
         return result
 

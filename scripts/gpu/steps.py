@@ -28,7 +28,7 @@ from scripts.export.description import ModelDescription
 from scripts.export.onnx_runner import OnnxEncoder
 from scripts.goldens import Goldens
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.command import ROOT, device_name, parse
+from scripts.gpu.command import ROOT, cell_or_reason, device_name, parse
 from scripts.gpu.served import BATCHES, OUTPUTS, Encoder, step_ms
 
 _REPEATS, _SEARCH = 30, "decoder_greedy"
@@ -131,14 +131,11 @@ def search(steps: Steps, execution: str, precision: str, batches: tuple[int, ...
 
 
 def measure(steps: Steps, key: str, batches: tuple[int, ...]) -> dict[str, Any]:
-    """Return the figures of one cell, `features EXECUTION` or `search EXECUTION PRECISION`; or why there are none."""
+    """Return the figures of one cell, `features EXECUTION` or `search EXECUTION PRECISION`."""
     what, execution, *precision = key.split()
-    try:
-        if what == "features":
-            return features(steps, execution, batches)
-        return search(steps, execution, precision[0], batches)
-    except (RuntimeError, FileNotFoundError) as reason:
-        return {"not_run": str(reason)}
+    if what == "features":
+        return features(steps, execution, batches)
+    return search(steps, execution, precision[0], batches)
 
 
 def main() -> int:
@@ -155,7 +152,7 @@ def main() -> int:
     figures = CellFile(arguments.out, device_name(arguments.device))
 
     def cell(key: str) -> dict[str, Any]:
-        result = measure(steps, key, batches)
+        result = cell_or_reason(arguments.device, lambda: measure(steps, key, batches))
         print(key, result, flush=True)
         return result
 

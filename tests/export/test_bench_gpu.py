@@ -58,7 +58,7 @@ def test_attention_scores_by_content_and_distance() -> None:
     layer = Layer(SIZES).eval()
     width, frames, size = 9, 4, SIZES.model_dim // SIZES.heads
     seen, position = torch.randn(1, width, SIZES.model_dim), torch.randn(2 * width - 1, SIZES.model_dim)
-    query, (key, value) = layer.query(seen[0, -frames:]), layer.key_value(seen[0]).chunk(2, dim=-1)
+    query, key, value = layer.query(seen[0, -frames:]), layer.key(seen[0]), layer.value(seen[0])
     heads = []
     for head in range(SIZES.heads):
         part = slice(head * size, (head + 1) * size)
