@@ -93,7 +93,7 @@ class InvalidAudio(AmiraError):
 
 
 class ServerError(AmiraError):
-    """Anything else that the server reports."""
+    """Anything else that the server reports, twice: the first time a bit of the request may have turned over."""
 
 
 class InvalidRequest(ServerError):

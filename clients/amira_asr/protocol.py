@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from amira_asr.errors import (
     ServerUnavailable,
 )
 from amira_asr.events import Alternative, Final, Partial, Segment, ServerModel, Token, stable_words_of, words_of
-from amira_asr.options import Parameter
+from amira_asr.options import DecodingOptions, Parameter
 
 VAD_MODEL = "vad"
 _SPEECH = "SPEECH_PROBABILITY"
@@ -53,6 +53,12 @@ _BROKEN = (
     "(?i)UNAVAILABLE|CANCELLED|failed to connect|Socket closed|Connection reset|Internal error from Core|"
     "is not healthy|Stream removed|RST_STREAM|GOAWAY|HTTP/2|deserializing|parsing request proto|"
     "Unable to find shared memory"
+)
+# What a caller chooses, as errors name it at their start: options, how many, and for how long. All else in a request is
+# this library's own.
+_OPTIONS = "|".join(option.name for option in fields(DecodingOptions))
+_CHOSEN = (
+    rf"(unknown )?(parameter )?'?({_OPTIONS})\b|request parameters have|x-amira-client is|(stream|the segment) has"
 )
 # What an error says, which exception that is, and its text; the first that fits counts. Patterns are searched for in
 # gRPC's status and, after a colon, the message.
@@ -81,8 +87,8 @@ _MEANINGS: tuple[tuple[str, type[AmiraError], str], ...] = (
     (_BROKEN, ServerUnavailable, "no server at {endpoint}: start it, or check the endpoint and AMIRA_TLS ({message})"),
     ("unknown model: .* is not found", ServerError, "{message} at {endpoint}: `amira-asr models` lists what it has"),
     ("arrived damaged", AudioDamaged, "{message}"),
-    (r"\bAUDIO\b|\bsample_rate\b", InvalidAudio, "{message}"),
-    (r"; allowed\b|: unknown parameter|: phrases\b|: lm_weight\b|comes too late", InvalidRequest, "{message}"),
+    (r"^[^:]*: AUDIO(\[\d| has a peak| has \d+ samples; allowed)", InvalidAudio, "{message}"),
+    (rf"^[^:]*: ({_CHOSEN})", InvalidRequest, "{message}"),
 )
 
 

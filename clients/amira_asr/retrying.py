@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 from tenacity import (
@@ -17,11 +18,19 @@ from tenacity.asyncio.retry import retry_if_exception
 from tenacity.stop import stop_base
 
 from amira_asr.endpoints import Endpoints
-from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded, ServerFull
+from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded, InvalidRequest, ServerError, ServerFull
 
 # Random waits of up to 0.5, 1, 2, 2, … seconds, so that clients that failed together do not come back together.
 _LONGEST_WAIT_SECS = 15.0
 _backoff = wait_random_exponential(multiplier=0.5, max=2.0)
+
+
+def may_be_damage(error: BaseException) -> bool:
+    """Whether a server refused what is not the caller's choice, so that a bit of it may have turned over on its way.
+
+    The library makes the rest of a request, and the checksum covers its audio alone. Refused again, it is no damage.
+    """
+    return isinstance(error, ServerError) and not isinstance(error, InvalidRequest)
 
 
 class _StopAfterSending(stop_base):
@@ -38,7 +47,8 @@ def for_calls(endpoints: Endpoints, attempts: int) -> AsyncRetrying:
     """Return the policy of a call: `attempts` tries, and one more for each further endpoint.
 
     Only errors that may pass are tried again: at once on another endpoint, on the same one after a random wait. One
-    that was too slow is not asked again, and nothing is sent where circuits are open.
+    that was too slow is not asked again, and nothing is sent where circuits are open. What may be damage is sent once
+    more, at once, here as in the policies below.
     """
 
     async def worthwhile(error: BaseException) -> bool:
@@ -89,13 +99,18 @@ def _after_a_loss(endpoints: Endpoints) -> Callable[[BaseException], Awaitable[b
 def _retrying(
     endpoints: Endpoints, worthwhile: Callable[[BaseException], Awaitable[bool]], stop: stop_base
 ) -> AsyncRetrying:
+    refusals = itertools.count(1)
+
+    async def again(error: BaseException) -> bool:
+        return next(refusals) == 1 if may_be_damage(error) else await worthwhile(error)
+
     def wait(state: RetryCallState) -> float:
-        if endpoints.fresh:
-            return 0.0
         error = state.outcome.exception() if state.outcome is not None else None
+        if endpoints.fresh or (error is not None and may_be_damage(error)):
+            return 0.0
         asked = error.retry_after_secs if isinstance(error, ServerFull) else 0.0
         # Whom a minute is too long gets the error, which says so, after short waits.
         return _backoff(state) + (asked if asked <= _LONGEST_WAIT_SECS else 0.0)
 
-    retry = retry_if_exception(worthwhile)
+    retry = retry_if_exception(again)
     return AsyncRetrying(retry=retry, stop=stop, wait=wait, sleep=endpoints.pause, reraise=True)

@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 from amira_asr import protocol
 from amira_asr.audio import Float32
 from amira_asr.endpoint import Endpoint
-from amira_asr.errors import AmiraError
+from amira_asr.errors import AmiraError, ServerError
 from amira_asr.events import Final, Partial, Transcript
 from amira_asr.options import NO_OPTIONS, DecodingOptions
 from amira_asr.timeline import follow
@@ -52,7 +52,8 @@ class ServerSequence:
         self._responses = endpoint.triton.stream_infer(self._outgoing(), headers=headers)
         self._reading: asyncio.Task[Any] | None = None
         self._number = 0  # of the next chunk
-        self._sent: deque[float] = deque()  # when the chunks without a response were sent
+        self._sent: deque[tuple[float, bool]] = deque()  # when the chunks without a response were sent; with END?
+        self._reached_secs = 0.0  # what the latest response covers
         self._heard_at = time.monotonic()  # when the server last showed that it is there
         self._begun = self._ended = self._confirmed = self._broken = False
 
@@ -88,7 +89,7 @@ class ServerSequence:
         )
         self._begun, self._ended = True, end
         self._number += 1
-        self._sent.append(time.perf_counter())
+        self._sent.append((time.perf_counter(), end))
         self._requests.put_nowait((request, chunk))
 
     async def receive(self) -> Partial | Final:
@@ -159,7 +160,7 @@ class ServerSequence:
         except (InferenceServerException, AioRpcError) as broken:
             self._broken = True
             raise self._endpoint.failed(broken, self._heard_at) from broken
-        sent = self._sent.popleft()
+        sent, end = self._sent.popleft()
         self._placed.popleft().free(answered=True)
         if error is not None:
             raise self._endpoint.failed(error, self._heard_at) from error
@@ -167,6 +168,9 @@ class ServerSequence:
         self._confirmed = True
         self._endpoint.answered()
         event = protocol.read_transcript(result, self._format.frame_secs, (time.perf_counter() - sent) * 1e3)
+        if isinstance(event, Final) is not end or event.audio_secs < self._reached_secs:
+            raise ServerError("the answer does not fit what was sent: START or END was damaged on its way")
+        self._reached_secs = event.audio_secs
         if self._finished is not None:
             event = follow(self._finished, event)
         if event.segments:

@@ -22,6 +22,7 @@ from amira_asr.events import Final, Partial, Transcript
 from amira_asr.history import Chunk, History
 from amira_asr.options import Finalize
 from amira_asr.resumption import Resumption
+from amira_asr.retrying import may_be_damage
 from amira_asr.sequence import ServerSequence
 
 # Times are FP32 in the server.
@@ -73,7 +74,8 @@ class Stream:
         self._resumption: Resumption | None = None  # where the sequence starts after the stream did
         self._latest: Transcript | None = None
         self._reported_words = 0  # of segments that have been yielded
-        self._losses, self._lost_at_secs = 0, 0.0
+        self._losses: list[AmiraError] = []  # in a row, without progress between them
+        self._lost_at_secs = 0.0
 
     async def events(self, audio: Audio) -> AsyncGenerator[Partial | Final, None]:
         """Send audio and yield what the server says. Raises AmiraError with what had been recognised."""
@@ -165,9 +167,11 @@ class Stream:
         try:
             return await sequence.receive()
         except AmiraError as error:
-            self._losses = self._losses + 1 if reached_secs <= self._lost_at_secs else 1
+            if reached_secs > self._lost_at_secs:
+                self._losses.clear()
+            self._losses.append(error)
             self._lost_at_secs = reached_secs
-            if self._losses > self._retries.losses:
+            if len(self._losses) > self._retries.losses or sum(map(may_be_damage, self._losses)) > 1:
                 raise
             return await self._open(self._retries.going_on(), error)
 

@@ -166,13 +166,14 @@ class FaultProxy:
             if line.silent:
                 continue
             if self._source.random() < line.damage + line.damage_there * there:
-                data = self._turn_a_bit(data)
+                data = self.damage(data)
             writer.write(data)
             await writer.drain()
             if line.bytes_per_sec is not None:
                 await asyncio.sleep(len(data) / line.bytes_per_sec)
 
-    def _turn_a_bit(self, data: bytes) -> bytes:
+    def damage(self, data: bytes) -> bytes:
+        """Return a piece with one bit turned over."""
         self.damaged += 1
         damaged = bytearray(data)
         damaged[self._source.randrange(len(data))] ^= 1 << self._source.randrange(8)

@@ -13,6 +13,7 @@ from amira_asr import (
     DeadlineExceeded,
     Final,
     InvalidAudio,
+    InvalidRequest,
     Partial,
     SequenceLost,
     ServerError,
@@ -102,6 +103,56 @@ async def test_audio_that_was_damaged_on_its_way_is_sent_again(client, triton):
     assert [event.text for event in events] == [words(*range(1, n + 1)) for n in [*range(1, 20), 19]]
     triton.fail_at[len(triton.requests)] = damaged
     assert (await client.transcribe(chunk(5))).text == "w5"
+
+
+DAMAGED_NAME = "sequenge_end comes too late; allowed only with START"
+
+
+async def test_what_the_library_wrote_and_a_server_refuses_is_sent_once_more(client, triton):
+    triton.fail_at[5] = DAMAGED_NAME
+    events = await recognise(client, [chunk(level) for level in range(1, 20)])
+    assert [event.text for event in events] == [words(*range(1, n + 1)) for n in [*range(1, 20), 19]]
+    assert len(triton.sequences) == 2
+    triton.fail_at[len(triton.requests)] = "unexpected inference input 'AUDHO' for model 'asr_batch'"
+    assert (await client.transcribe(chunk(5))).text == "w5"
+
+
+async def test_an_unknown_name_is_not_taken_for_an_option_that_is_known(client, triton):
+    triton.fail_at[0] = "unknown parameter 'beam_sizd'; known: beam_size, n_best"
+    assert (await recognise(client, [chunk(level) for level in range(1, 20)]))[-1].text == words(*range(1, 20))
+
+
+@pytest.mark.parametrize("first", [0, 5])
+async def test_what_is_refused_twice_is_no_damage(client, triton, first):
+    triton.fail_at |= dict.fromkeys(range(first, 1000), DAMAGED_NAME)
+    with pytest.raises(ServerError, match=f"^{DAMAGED_NAME}$") as caught:
+        await recognise(client, [chunk(level) for level in range(1, 20)])
+    assert len(triton.sequences) == 2
+    assert caught.value.partial is None if first == 0 else caught.value.partial.text == words(*range(1, first + 1))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "beam_size is 99; allowed: whole numbers 1 to 16",
+        "parameter vad_threshold is 7; allowed: a number from 0.01 to 0.99",
+        "phrases[3] is ''; allowed: a text",
+        "unknown parameter 'lm_weight'; known: beam_size, n_best",
+        "stream has 60.5 s of audio; allowed: up to 60 s (max_stream_secs)",
+        "request parameters have 70000 bytes; allowed: up to 65536 (max_parameter_bytes)",
+    ],
+)
+async def test_what_the_caller_chose_and_a_server_refuses_is_raised_at_once(client, triton, refusal):
+    triton.fail_at[0] = refusal
+    with pytest.raises(InvalidRequest) as caught:
+        await recognise(client, [chunk(level) for level in range(1, 20)])
+    assert str(caught.value) == refusal
+    assert len(triton.sequences) == 1
+    triton.fail_at[len(triton.requests)] = refusal
+    before = len(triton.requests)
+    with pytest.raises(InvalidRequest):
+        await client.transcribe(chunk(5))
+    assert len(triton.requests) == before + 1
 
 
 async def test_two_losses_apart_are_survived(client, triton):
@@ -278,7 +329,7 @@ async def test_models(client):
 
 async def test_a_long_recording_that_fails_midway_keeps_what_was_before(client, triton):
     audio = np.concatenate([chunk(level) if level % 20 else np.zeros(CHUNK, np.float32) for level in range(1, 60)])
-    triton.fail_at[2] = "something broke"
+    triton.fail_at |= {2: "something broke", 3: "something broke"}
     with pytest.raises(ServerError, match="something broke") as caught:
         await client.transcribe(audio)
     heard = [token.id for token in caught.value.partial.tokens]
