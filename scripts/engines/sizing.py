@@ -16,8 +16,10 @@ ARITHMETIC, TRAFFIC = 0.35, 0.6
 SHARE = 0.6
 # Of the memory; engines, activations and CUDA graphs have the rest.
 MEMORY = 0.7
-# Times a step moves a stream's caches: into the batch (2), through the engine (2), out of it (2).
-PASSES = 6
+# Times a step moves a stream's caches where nothing is fused. In FP32: into the batch (2), read to be joined with the
+# new frames and written as the next ones (2), out of the batch (2). In the precision of the weights: joined (1),
+# attended to by the scores and by the sums (2), read for the next ones (1).
+CACHE_PASSES, WEIGHT_PASSES = 6, 4
 # Caches that are kept of a stream: Triton holds a state before and after a step.
 COPIES = 2
 WEIGHT_BYTES, CACHE_BYTES = 2, 4  # FP16 weights; the contract keeps caches in FP32
@@ -49,6 +51,7 @@ class Encoder:
         name: for the table.
         layers: Conformer layers.
         model_dim: their width d.
+        heads: of the attention.
         left_context: encoder frames in the attention cache.
         convolution_context: encoder frames in the convolution cache.
     """
@@ -56,32 +59,42 @@ class Encoder:
     name: str
     layers: int
     model_dim: int
+    heads: int = 8
     left_context: int = 70
     convolution_context: int = 8
 
     @property
     def weights(self) -> float:
-        """Parameters: per layer two feed-forwards (16 d²), attention (5 d²), convolution (3 d²)."""
-        return self.layers * 24 * self.model_dim**2
+        """Parameters: per layer two feed-forwards (16 d²), attention (4 d²), convolution (3 d²)."""
+        return self.layers * 23 * self.model_dim**2
+
+    @property
+    def cache_values(self) -> int:
+        """Numbers in one stream's caches."""
+        return self.layers * self.model_dim * (self.left_context + self.convolution_context)
 
     @property
     def cache_bytes(self) -> float:
         """Bytes of one stream's caches."""
-        return CACHE_BYTES * self.layers * self.model_dim * (self.left_context + self.convolution_context)
+        return CACHE_BYTES * self.cache_values
 
     def step_flops(self, frames: int) -> float:
         """Return the operations of one stream's step of so many encoder frames, two to a multiplication.
 
-        Keys and values are projected anew for the cached frames: the cache holds the inputs of the layers.
+        Those of the exported graph, without its subsampling: the projections of keys and values are applied to the
+        queries and to the weighted sums of frames (`scripts/export/attention.py`), so that the cached frames are not
+        projected, and each head scores and sums frames of full width.
         """
         d, seen = self.model_dim, self.left_context + frames
-        layer = frames * (16 + 2 + 3) * d**2 + seen * 2 * d**2 + 3 * frames * seen * d
+        scored = 2 * self.heads * seen + (seen + frames)  # by content and the sums; by position
+        layer = frames * ((16 + 4 + 3) * d**2 + scored * d + (self.convolution_context + 1) * d)
         return 2 * self.layers * layer
 
     def step_secs(self, gpu: Gpu, frames: int, batch: int) -> float:
         """Return the seconds of a step of `batch` streams."""
         arithmetic = batch * self.step_flops(frames) / (ARITHMETIC * gpu.tflops * 1e12)
-        moved = WEIGHT_BYTES * self.weights + batch * PASSES * self.cache_bytes
+        stream = self.cache_values * (CACHE_PASSES * CACHE_BYTES + WEIGHT_PASSES * WEIGHT_BYTES)
+        moved = WEIGHT_BYTES * self.weights + batch * stream
         return max(arithmetic, moved / (TRAFFIC * gpu.gigabytes_per_sec * 1e9))
 
     def streams(self, gpu: Gpu, frames: int, frame_secs: float = 0.08) -> int:
