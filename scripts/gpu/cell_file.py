@@ -41,10 +41,11 @@ class CellFile:
     def complete(self, keys: Sequence[str], measure: Callable[[str], dict[str, Any]], minutes: float) -> int:
         """Measure the cells that are missing until the time is over; return how many are missing still.
 
-        A cell that could not be run for a reason (`not_run`) is tried again.
+        A cell that could not be run for a reason (`not_run`) is tried again, after those that were never tried.
         """
         deadline = time.monotonic() + 60 * minutes
-        missing = [key for key in keys if "not_run" in self.cells.get(key, {"not_run": ""})]
+        failed = [key for key in keys if "not_run" in self.cells.get(key, {})]
+        missing = [key for key in keys if key not in self.cells] + failed
         for index, key in enumerate(missing):
             if time.monotonic() > deadline:
                 return len(missing) - index

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("torch", reason="torch lives in the environment of NeMo: mak
 from onnx_sequence.caches import Array
 from scripts.gpu import served, steps
 from scripts.gpu.cell_file import CellFile
+from scripts.gpu.command import cell_or_reason
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +28,8 @@ def test_the_served_encoder_is_measured_and_what_cannot_be_run_is_named(tmp_path
         assert 0 <= figures["largest_error"] < 1e-5
         assert set(figures["steps"]) == {1, 2}
         assert all(step["ms_p99"] >= step["ms"] > 0 for step in figures["steps"].values())
-    assert "which is missing" in served.measure(encoder, "torch:cpu", "fp8", (1,))["not_run"]
+    cell = cell_or_reason("cpu", lambda: served.measure(encoder, "torch:cpu", "fp8", (1,)))
+    assert "which is missing" in cell["not_run"]
 
 
 def test_the_error_is_that_of_the_worst_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +58,26 @@ def test_features_and_search_are_measured_and_compared_with_those_of_the_process
             assert cell["labels_equal"] == 1.0
             assert cell["rounds"] > 1
             assert 0 < cell["share"] < 1
-    assert "which is missing" in steps.measure(measured, "search torch:cpu fp8", (1,))["not_run"]
-    for cell in ("features torch:cuda:99", "search onnxruntime:tensorrt fp32"):
-        assert "execution" in steps.measure(measured, cell, (1,))["not_run"]
+    for cell, reason in (
+        ("search torch:cpu fp8", "which is missing"),
+        ("features torch:cuda:99", "execution"),
+        ("search onnxruntime:tensorrt fp32", "execution"),
+    ):
+        assert reason in cell_or_reason("cpu", partial(steps.measure, measured, cell, (1,)))["not_run"]
+
+
+def test_what_could_not_be_run_is_tried_again_last_and_named(tmp_path: Path) -> None:
+    figures = CellFile(tmp_path / "steps.json", "cpu")
+    for key in ("a", "b", "c"):
+        figures.put(key, {"not_run": "no such thing"} if key == "a" else {"ms": 1.0})
+    tried: list[str] = []
+
+    def measure(key: str) -> dict[str, object]:
+        tried.append(key)
+        return {"ms": 2.0}
+
+    assert figures.complete(["a", "b", "c", "d"], measure, minutes=1) == 0
+    assert tried == ["d", "a"]
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
