@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +23,25 @@ def find_device(execution: Execution) -> torch.device:
     device = torch.device("cuda", execution.index)
     torch.cuda.set_device(device)  # streams, graphs and pinned memory ask nobody else
     return device
+
+
+@contextmanager
+def ending_with_the_device(device: torch.device) -> Iterator[None]:
+    """End the process when something in here failed and the GPU answers nothing any more.
+
+    After some errors nothing that a process asks of its GPU is done again. A model that lives on answers every request
+    with that error; one that is gone is seen by the launcher, which starts the server anew.
+    """
+    try:
+        yield
+    except Exception:
+        if device.type == "cuda":
+            try:
+                torch.cuda.synchronize(device)
+            except RuntimeError as lost:
+                print(f"{device} is lost to this process: {lost}", file=sys.stderr, flush=True)
+                os._exit(1)
+        raise
 
 
 @contextmanager

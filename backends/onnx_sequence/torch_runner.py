@@ -21,7 +21,7 @@ from common.sequences import ServerBusy
 from onnx_sequence.caches import Array, StateTensor
 from onnx_sequence.runner import Execution
 from onnx_sequence.torch_capture import capture
-from onnx_sequence.torch_device import find_device, tf32_products
+from onnx_sequence.torch_device import ending_with_the_device, find_device, tf32_products
 from onnx_sequence.torch_graph import TorchGraph
 
 _SLOTS = "slots"
@@ -152,12 +152,14 @@ class TorchRunner:
 
     def run(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """See `Runner`."""
-        outputs: dict[str, Array] = self._execute(inputs, None, output_names)
+        with ending_with_the_device(self._device):
+            outputs: dict[str, Array] = self._execute(inputs, None, output_names)
         return outputs
 
     def advance(self, inputs: dict[str, Array], slots: list[int], output_names: Sequence[str]) -> dict[str, Array]:
         """See `Runner`."""
-        outputs: dict[str, Array] = self._execute(inputs, slots, output_names)
+        with ending_with_the_device(self._device):
+            outputs: dict[str, Array] = self._execute(inputs, slots, output_names)
         return outputs
 
     @torch.inference_mode()

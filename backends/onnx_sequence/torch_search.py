@@ -24,7 +24,7 @@ from onnx_sequence.caches import Array
 from onnx_sequence.loop_parts import split_at_loop
 from onnx_sequence.runner import Execution
 from onnx_sequence.torch_capture import capture
-from onnx_sequence.torch_device import find_device
+from onnx_sequence.torch_device import ending_with_the_device, find_device
 from onnx_sequence.torch_graph import TorchGraph
 
 _FRAMES, _LENGTH = "ENCODED", "ENCODED_LENGTH"
@@ -105,9 +105,14 @@ class TorchSearch:
             for rows in sizes
         ]
 
-    @torch.inference_mode()
     def run(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """See `Runner`."""
+        with ending_with_the_device(self._device):
+            outputs: dict[str, Array] = self._search(inputs, output_names)
+        return outputs
+
+    @torch.inference_mode()
+    def _search(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         rows, frames = inputs[_FRAMES].shape[:2]
         fitting = (item for item in self._launches if item.rows >= rows and item.frames >= frames)
         launches = next(fitting, None) or self._prepared(inputs, rows, frames, captured=False)

@@ -157,7 +157,7 @@ class SlottedEncoder(nn.Module):
     def forward(self, features: Tensor, slots: Tensor) -> Tensor:
         """Advance the streams in `slots` [B] int64 by features [B, window_frames, n_mels]; return [B, frames, d]."""
         x = self.subsampling(features)[:, -self.frames :]
-        channels, times = self.channel[slots], self.time[slots]
+        channels, times = self.channel.index_select(0, slots), self.time.index_select(0, slots)
         next_channels, next_times = torch.empty_like(channels), torch.empty_like(times)
         for index, layer in enumerate(self.layers):
             x, next_channels[:, index], next_times[:, index] = layer(

@@ -68,20 +68,25 @@ class SimulatedGpu:
         capturing: the graph that is being captured.
         arriving: copies to the host that nobody has waited for.
         captured: how many graphs there are.
+        overwritten: what was written while capturing, and what was there before.
     """
 
     capturing: SimulatedGraph | None = None
     arriving: list[Callable[[], object]] = field(default_factory=list)
     captured: int = 0
+    overwritten: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @contextmanager
     def graph(self, graph: SimulatedGraph, pool: object = None) -> Iterator[None]:
-        """`torch.cuda.graph`. What is captured does not count as run."""
+        """`torch.cuda.graph`. Capturing computes nothing: what is written meanwhile has its old values afterwards."""
         self.capturing, self.captured = graph, self.captured + 1
         try:
             yield
         finally:
             self.capturing = None
+            for written, value in reversed(self.overwritten):
+                written.copy_(value)
+            self.overwritten.clear()
         graph.forget()
 
     def synchronize(self) -> None:
@@ -104,6 +109,8 @@ class SimulatedGpu:
             value = real_arguments[1].clone()
             self.arriving.append(lambda: arguments[0].copy_(value))
             return arguments[0]
+        if self.capturing is not None:
+            self.overwritten += [(x, x.clone()) for x in _written(function, real_arguments)]
         made = function(*real_arguments, **real_keywords)
         if to_host:
             return made
@@ -152,9 +159,12 @@ class _Allocation(TorchFunctionMode):
         kwargs = {key: value for key, value in (kwargs or {}).items() if key != "pin_memory"}
         if func is Tensor.__getitem__ and isinstance(args[0], _OnGpu):
             return _indexed(*args)
+        if func is Tensor.__setitem__ and isinstance(args[0], _OnGpu):
+            return torch.ops.aten.copy_(_indexed(args[0], args[1]), args[2])
         if func in _ASKING and isinstance(args[0], _OnGpu):
             return _ASKING[func](*args, **kwargs)
-        if DEVICE not in _devices((args, kwargs)) or any(isinstance(x, _OnGpu) for x in _tensors((args, kwargs))):
+        is_there = any(isinstance(x, _OnGpu) for x in _tensors((args, kwargs)))
+        if DEVICE not in _devices((args, kwargs)) or is_there or func is torch.device:
             return func(*args, **kwargs)
         assert _OnGpu.gpu.capturing is None, f"{func} brings something to the device, in what is being captured"
         args, kwargs = _on_processor((args, kwargs))
@@ -177,6 +187,11 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
         "stream": lambda _: nullcontext(),
         "CUDAGraph": SimulatedGraph,
         "graph": gpu.graph,
+        "synchronize": lambda *_: gpu.synchronize(),
+        "empty_cache": lambda: None,
+        "get_device_name": lambda *_: "simulated",
+        "max_memory_allocated": lambda *_: 0,
+        "reset_peak_memory_stats": lambda *_: None,
     }
     _OnGpu.gpu = gpu
     with mock.patch.multiple(torch.cuda, **there), _Allocation():
@@ -210,6 +225,12 @@ def _devices(tree: Any) -> list[torch.device]:
 
 def _on_processor(tree: Any) -> Any:
     return tree_map_only(torch.device, lambda _: torch.device("cpu"), tree)
+
+
+def _written(function: Any, arguments: tuple[Any, ...]) -> list[Tensor]:
+    """Return the arguments that an operator writes into."""
+    named = zip(function._schema.arguments, arguments, strict=False)
+    return [x for item, x in named if item.alias_info is not None and item.alias_info.is_write]
 
 
 def _does_not_block(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:

@@ -256,6 +256,25 @@ def test_a_step_needs_nothing_from_the_host_but_its_inputs(model, frames):
 
 
 @needs_torch
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_process_whose_gpu_is_lost_ends_and_after_another_error_it_goes_on(graph, gpu, monkeypatch, lost):
+    if torch.cuda.get_device_name() != "simulated":
+        pytest.skip("there is a GPU, which shall not be lost")
+    ended = []
+
+    def synchronize(device):
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr("os._exit", ended.append)
+    runner = runner_for("torch:cuda", graph, STATES, slots=2)
+    with pytest.raises(RuntimeError, match="node"):
+        runner.advance({"x": np.zeros((1, 2, 5), np.float32)}, [runner.acquire()], OUTPUTS)
+    assert ended == ([1] if lost else [])
+
+
+@needs_torch
 def test_operators_without_a_torch_counterpart_are_named(graph, tmp_path):
     model = onnx.load(graph)
     model.graph.node.append(helper.make_node("NonZero", ["y"], ["places"], name="where_is_it"))

@@ -50,6 +50,15 @@ def test_what_cannot_be_captured(captured, mistake, message):
         captured(lambda: mistake(x, DEVICE))
 
 
+def test_capturing_computes_nothing(captured):
+    x = torch.zeros(3, device=DEVICE)
+    replay = captured(lambda: x.add_(1).mul_(2))
+    assert x.cpu().tolist() == [0, 0, 0]
+    replay()
+    replay()
+    assert x.cpu().tolist() == [6, 6, 6]
+
+
 def test_a_copy_has_arrived_when_somebody_has_waited():
     with simulated_gpu() as gpu:
         x, host = torch.ones(3, device=DEVICE), torch.zeros(3)

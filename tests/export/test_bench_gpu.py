@@ -11,8 +11,9 @@ pytest.importorskip("torch", reason="torch lives in the environment of NeMo: mak
 
 import torch
 
-from scripts.bench_gpu import TINY, cells, run
+from scripts.bench_gpu import TINY, _launcher, cells, run
 from scripts.gpu.fastconformer import Layer, SlottedEncoder
+from tests.backends.simulated_gpu import DEVICE, simulated_gpu
 
 SIZES = TINY["tiny"]
 CPU = torch.device("cpu")
@@ -70,6 +71,28 @@ def test_attention_scores_by_content_and_distance() -> None:
                 scores[i, j] = content + (query + layer.position_bias)[i, part] @ position[width - 1 - distance, part]
         heads.append((scores / size**0.5).softmax(dim=-1) @ value[:, part])
     torch.testing.assert_close(layer._attend(seen, frames, position)[0], layer.out(torch.cat(heads, dim=-1)))
+
+
+def _fourth_and_fifth_step(*, graph: bool) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    with DEVICE:
+        encoder = SlottedEncoder(SIZES, slots=3, frames=4).eval()
+        features, slots = torch.randn(2, encoder.window_frames, SIZES.n_mels), torch.tensor([2, 0])
+        answered = torch.zeros(2, 4, SIZES.model_dim)
+    step = _launcher(lambda: answered.copy_(encoder(features, slots)), DEVICE, graph=graph)
+    steps = []
+    for _ in range(2 if graph else 5):  # the warm-up is three steps
+        step()
+        steps.append(answered.cpu())
+    return steps[-2:]
+
+
+def test_a_replay_is_a_step() -> None:
+    with simulated_gpu() as gpu:
+        eager, replayed = (_fourth_and_fifth_step(graph=graph) for graph in (False, True))
+        assert gpu.captured == 1
+    torch.testing.assert_close(eager, replayed)
+    assert not torch.equal(eager[0], eager[1])
 
 
 def test_a_run_that_is_cut_off_goes_on(tmp_path: Path) -> None:
