@@ -14,7 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("nvidia-pytriton", "tritonclient", "onnxruntime", "numpy", "torch", "nemo_toolkit", "sherpa-onnx")
+_PACKAGES = (
+    "nvidia-pytriton",
+    "tritonclient",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "torch",
+    "nemo_toolkit",
+    "sherpa-onnx",
+)
 
 
 def cpu_name() -> str:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.tables import operation, quality, speed
+from scripts.tables import gpu, operation, quality, speed
 from scripts.tables.markdown import Figures
 from scripts.tables.settings import settings_table
 
@@ -54,6 +54,10 @@ TABLES: dict[str, tuple[Callable[[Figures], str], str]] = {
     "capacity": (speed.capacity, "capacity.json"),
     "precisions": (operation.precisions, "engines.json"),
     "bench_decoding": (speed.bench_decoding, "bench_decoding.json"),
+    "gpu_served": (gpu.served, "gpu/served.json"),
+    "gpu_steps": (gpu.steps, "gpu/steps.json"),
+    "gpu_pipeline": (gpu.pipeline, "gpu/pipeline.json"),
+    "gpu_encoders": (gpu.encoders, "gpu/bench_gpu.json"),
     "chaos": (operation.chaos, "chaos.json"),
     "decoding": (quality.decoding, "decoding.json"),
     "passages": (quality.passages, "decoding.json"),

@@ -61,11 +61,6 @@ class DeviceSlots:
         """How many of them belong to a sequence."""
         return self.spare - len(self._free)
 
-    @property
-    def bytes_per_slot(self) -> int:
-        """Bytes of one sequence's caches."""
-        return sum(value[0].numel() * value.element_size() for value in self._values.values())
-
     def acquire(self) -> int:
         """Take a slot, set to zero. Raises ServerBusy when there is none."""
         if not self._free:

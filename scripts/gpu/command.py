@@ -52,6 +52,15 @@ def cell_or_reason(device: str, measure: Callable[[], dict[str, Any]]) -> dict[s
         return {"not_run": f"{type(reason).__name__}: {reason}"}
 
 
+def device_gigabytes(device: str) -> float | None:
+    """Return what all processes together have of the GPU's memory, this one included; None for a processor."""
+    if device != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info()
+    used: float = (total - free) / 1e9
+    return used
+
+
 def device_name(device: str) -> str:
     """Return what figures are of."""
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"

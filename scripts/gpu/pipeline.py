@@ -22,7 +22,7 @@ from loadtest.bench import clip_speech, cpu_secs
 from loadtest.closed_loop import run_streams
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.command import device_name, parse
+from scripts.gpu.command import device_gigabytes, device_name, parse
 from scripts.serving.server import ServerStartError, TritonServer
 from scripts.serving.staging import RepositorySettings
 from scripts.serving.temporary import serve
@@ -112,7 +112,8 @@ def main() -> int:
         print(key, flush=True)
         try:
             with serving(arguments.model_repo, key, arguments.device, counts[-1]) as server:
-                return {"trials": climb(server, counts, chunks, arguments.model_repo)}
+                trials = climb(server, counts, chunks, arguments.model_repo)
+                return {"trials": trials, "device_gigabytes": device_gigabytes(arguments.device)}
         except ServerStartError as error:
             reason = str(error).splitlines()[0]
             print("  ", reason, flush=True)

@@ -1,7 +1,7 @@
 """The served encoder in every way to run it: `python -m scripts.gpu.served --out figures.json`.
 
 Milliseconds of a step as the backend sees it, features in and frames out included, by batch; how far the frames are
-from those of the processor in FP32, over streams that take turns; bytes of a stream's caches. Needs torch and onnx.
+from those of the processor in FP32, over streams that take turns; memory of the GPU. Needs torch and onnx.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx_sequence.runner import Execution, Runner
 from onnx_sequence.shape_ranges import shape_ranges
 from scripts.export.description import ModelDescription
 from scripts.gpu.cell_file import CellFile
-from scripts.gpu.command import cell_or_reason, device_name, parse
+from scripts.gpu.command import cell_or_reason, device_gigabytes, device_name, parse
 
 OUTPUTS = ["ENCODED", "ENCODED_LENGTH"]
 BATCHES = (1, 8, 32, 128, 256, 512)
@@ -91,7 +91,9 @@ def step_ms(encoder: Encoder, runner: Runner, batch: int) -> list[float]:
     return sorted(times[3:])
 
 
-def measure(encoder: Encoder, execution: str, precision: str, batches: tuple[int, ...]) -> dict[str, Any]:
+def measure(
+    encoder: Encoder, execution: str, precision: str, batches: tuple[int, ...], device: str = "cpu"
+) -> dict[str, Any]:
     """Return the figures of one way to run it. Raises what the runner raises."""
     runner = encoder.runner(execution, precision, max(*batches, _STREAMS))
     began = time.perf_counter()
@@ -107,7 +109,12 @@ def measure(encoder: Encoder, execution: str, precision: str, batches: tuple[int
             "ms_p99": times[int(0.99 * len(times))],
             "streams_at_real_time": int(batch * 1000 * secs / statistics.median(times)),
         }
-    return {"prepare_secs": prepared, "largest_error": error, "steps": steps}
+    return {
+        "prepare_secs": prepared,
+        "largest_error": error,
+        "device_gigabytes": device_gigabytes(device),
+        "steps": steps,
+    }
 
 
 def main() -> int:
@@ -122,7 +129,9 @@ def main() -> int:
 
     def cell(key: str) -> dict[str, Any]:
         execution, precision = key.split()
-        result = cell_or_reason(arguments.device, lambda: measure(encoder, execution, precision, batches))
+        result = cell_or_reason(
+            arguments.device, lambda: measure(encoder, execution, precision, batches, arguments.device)
+        )
         print(key, result, flush=True)
         return result
 

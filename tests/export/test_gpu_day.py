@@ -6,17 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="torch lives in the environment of NeMo: make test-nemo")
 
+import torch
+
 from onnx_sequence.caches import Array
+from scripts.bench_gpu import TINY, cells
+from scripts.bench_gpu import measure as measure_step
 from scripts.gpu import served, steps
 from scripts.gpu.cell_file import CellFile
 from scripts.gpu.command import cell_or_reason
+from scripts.tables import gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,6 +71,42 @@ def test_features_and_search_are_measured_and_compared_with_those_of_the_process
         ("search onnxruntime:tensorrt fp32", "execution"),
     ):
         assert reason in cell_or_reason("cpu", partial(steps.measure, measured, cell, (1,)))["not_run"]
+
+
+def test_figures_become_tables_and_those_of_a_processor_none() -> None:
+    encoder, measured = served.Encoder(ROOT / "model-repo"), steps.Steps(ROOT / "model-repo")
+    sizes = TINY["tiny"]
+    some = [cell for cell in cells(TINY, (1, 2), graphs=False) if cell.chunk_frames == 4]
+    trial = {"p50_ms": 20.0, "p95_ms": 30.0, "p99_ms": 40.0, "server_cores": 1.5, "server_gigabytes": 2.0}
+    trials = [{"streams": 16, "kept_up": True, **trial}, {"streams": 64, "kept_up": False, **trial}]
+    in_gpu = {"device_gigabytes": 3.5}
+    failed = [*trials[:1], {"streams": 64, "kept_up": False, "failed": "no answer"}]
+    made: dict[str, tuple[Callable[[dict[str, Any]], str], dict[str, Any], str]] = {
+        "served": (gpu.served, {"torch:cpu fp32": served.measure(encoder, "torch:cpu", "fp32", (1, 2))}, "batch 2"),
+        "steps": (
+            gpu.steps,
+            {key: steps.measure(measured, key, (1, 2)) for key in ("features cpu", "search torch:cpu fp32")},
+            "100.00%",
+        ),
+        "pipeline": (
+            gpu.pipeline,
+            {"a": in_gpu | {"trials": trials}, "b": in_gpu | {"trials": failed}},
+            "| b | 16 | 20 / 30",
+        ),
+        "encoders": (
+            gpu.encoders,
+            {cell.key: measure_step(cell, sizes, torch.device("cpu")) for cell in some},
+            "| tiny, 320 ms | float32, eager |",
+        ),
+    }
+    for table, figures, part in made.values():
+        without_numbers = json.loads(json.dumps({**figures, "c": {"not_run": "no such thing"}}))
+        text = table({"device": "NVIDIA L4", "cells": without_numbers})
+        assert text.startswith("NVIDIA L4:")
+        assert part in text
+        assert text.endswith("Not run: c: no such thing")
+        with pytest.raises(ValueError, match="these figures are of a processor"):
+            table({"device": "cpu", "cells": without_numbers})
 
 
 def test_what_could_not_be_run_is_tried_again_last_and_named(tmp_path: Path) -> None:
