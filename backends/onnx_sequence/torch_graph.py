@@ -82,6 +82,7 @@ class TorchGraph:
 
         Raises:
             RuntimeError: an operator failed; the message has the node's name.
+            torch.cuda.OutOfMemoryError: there is no memory.
         """
         values: dict[str, Any] = {**self._constants, **inputs, "": None}
         wanted = set(output_names)
@@ -89,6 +90,8 @@ class TorchGraph:
             given = [values[name] for name in node.inputs]
             try:
                 result = node.run(self._together(given, node.host_inputs), node.attributes)
+            except torch.cuda.OutOfMemoryError:
+                raise
             except Exception as error:  # whatever torch raises
                 raise RuntimeError(f"node {node.name!r}: {error}") from error
             if len(node.outputs) == 1:

@@ -41,15 +41,22 @@ class DeviceSlots:
     """
 
     def __init__(self, graph: TorchGraph, states: Sequence[StateTensor], slots: int) -> None:
-        """Allocate all slots; states that lose nothing by it are kept in FP16."""
+        """Allocate all slots; states that lose nothing by it are kept in FP16. Raises RuntimeError without memory."""
         self._states = list(states)
         self.spare = slots
         self._free = list(range(slots))
         self._values = {}
-        for state in states:
-            half = graph.stored_in_half(state.input_name, state.output_name)
-            dtype = torch.float16 if half else _TYPES[state.dtype]
-            self._values[state.input_name] = torch.zeros((slots + 1, *state.shape), dtype=dtype, device=graph.device)
+        try:
+            for state in states:
+                half = graph.stored_in_half(state.input_name, state.output_name)
+                dtype = torch.float16 if half else _TYPES[state.dtype]
+                shape = (slots + 1, *state.shape)
+                self._values[state.input_name] = torch.zeros(shape, dtype=dtype, device=graph.device)
+        except torch.cuda.OutOfMemoryError as error:
+            raise RuntimeError(
+                f"no memory on {graph.device} for the caches of {slots} streams, which is twice "
+                f"AMIRA_MAX_CONCURRENT_STREAMS and one: {error}"
+            ) from error
 
     @property
     def total(self) -> int:
@@ -143,7 +150,12 @@ class TorchRunner:
     def prepare(self, row: dict[str, Array], largest: int, output_names: Sequence[str]) -> None:
         """See `Runner`: capture the step in this shape, the largest batch first, whose memory the others share."""
         sizes = sorted({1 << power for power in range(largest.bit_length())} | {largest})
-        self._steps[_shapes(row)] = [self._capture(row, rows, output_names) for rows in reversed(sizes)][::-1]
+        try:
+            self._steps[_shapes(row)] = [self._capture(row, rows, output_names) for rows in reversed(sizes)][::-1]
+        except torch.cuda.OutOfMemoryError as error:
+            raise RuntimeError(
+                f"no memory on {self._device} for a batch of {largest}, which is AMIRA_MAX_BATCH_SIZE: {error}"
+            ) from error
 
     def run(self, inputs: dict[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """See `Runner`."""

@@ -20,6 +20,7 @@ from onnx_sequence.caches import StateTensor, parse_states
 from onnx_sequence.opening import open_runner
 from onnx_sequence.runner import CpuRunner, Execution
 from onnx_sequence.session import OnnxSession
+from onnx_sequence.warm_up import usual_row, warm_up
 
 try:
     import torch
@@ -272,6 +273,46 @@ def test_a_process_whose_gpu_is_lost_ends_and_after_another_error_it_goes_on(gra
     with pytest.raises(RuntimeError, match="node"):
         runner.advance({"x": np.zeros((1, 2, 5), np.float32)}, [runner.acquire()], OUTPUTS)
     assert ended == ([1] if lost else [])
+
+
+@needs_torch
+def test_too_little_memory_is_told_with_the_setting_that_wants_less(encoder_config, gpu, monkeypatch):
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    config = configured(encoder_config, execution="torch:cuda")
+    states, folder = parse_states(config.raw), REPOSITORY / "encoder" / "1"
+    runner = open_runner(config, folder, states)
+    with monkeypatch.context() as patch:
+        patch.setitem(torch_graph.OPERATORS, "MatMul", full)
+        for_a_batch = open_runner(config, folder, states)
+    with pytest.raises(RuntimeError, match="a batch of 4, which is AMIRA_MAX_BATCH_SIZE: CUDA out of memory"):
+        for_a_batch.prepare(usual_row(config), 4, ["ENCODED", "ENCODED_LENGTH"])
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(RuntimeError, match=f"caches of {runner.total} streams, which is twice AMIRA_MAX_CONCURRENT"):
+        open_runner(config, folder, states)
+
+
+@needs_torch
+@pytest.mark.parametrize("model", ["decoder_joint", "encoder_batch"])
+def test_graphs_without_states_answer_on_the_device_as_on_the_processor(gpu, model):
+    text = (REPOSITORY / model / "config.pbtxt").read_text()
+    config = text_format.Parse(text, pb.ModelConfig())
+    plain, on_gpu = (configured(config, execution=execution) for execution in ("cpu", "torch:cuda"))
+    runners = [open_runner(item, REPOSITORY / model / "1", []) for item in (plain, on_gpu)]
+    warm_up(runners[1], on_gpu)
+    names = [item["name"] for item in plain.raw["output"]]
+    noise = np.random.default_rng(0)
+    sizes = {"FEATURES": (80, 100), "FEATURES_LENGTH": (1,), "ENCODED": (1, 144), "TARGET": (1,)}
+    for rows in (1, 3, 2):
+        inputs = {}
+        for item in plain.raw["input"]:
+            shape = (rows, *sizes.get(item["name"], (1, 192)))
+            whole = noise.integers(1, 100, shape) if "INT" in item["data_type"] else noise.standard_normal(shape)
+            inputs[item["name"]] = whole.astype({"TYPE_INT32": "i4", "TYPE_INT64": "i8"}.get(item["data_type"], "f4"))
+        wanted, got = (runner.run(inputs, names) for runner in runners)
+        for name in set(names) - {"LABEL"}:  # the best of two that are as good may be either
+            np.testing.assert_allclose(got[name], wanted[name], atol=2e-2)  # TF32
 
 
 @needs_torch
