@@ -166,7 +166,7 @@ class AsyncAsrClient:
 
         retries = Retries(
             opening=self._retrying,
-            going_on=lambda: for_streams(self._endpoints, settings.resume_timeout_secs),
+            going_on=lambda losses: for_streams(self._endpoints, settings.resume_timeout_secs, losses),
             losses=settings.retry_attempts,
         )
         stream = Stream(open_sequence, retries, chunker, History(first.form.chunk_secs, settings.resume_audio_secs))

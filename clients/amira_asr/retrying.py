@@ -18,11 +18,20 @@ from tenacity.asyncio.retry import retry_if_exception
 from tenacity.stop import stop_base
 
 from amira_asr.endpoints import Endpoints
-from amira_asr.errors import AmiraError, CircuitOpen, DeadlineExceeded, InvalidRequest, ServerError, ServerFull
+from amira_asr.errors import (
+    AmiraError,
+    AudioDamaged,
+    CircuitOpen,
+    DeadlineExceeded,
+    InvalidRequest,
+    ServerError,
+    ServerFull,
+)
 
 # Random waits of up to 0.5, 1, 2, 2, … seconds, so that clients that failed together do not come back together.
+_FIRST_WAIT_SECS, _MOST_WAIT_SECS = 0.5, 2.0
+# What a server asks for comes on top, up to this.
 _LONGEST_WAIT_SECS = 15.0
-_backoff = wait_random_exponential(multiplier=0.5, max=2.0)
 
 
 def may_be_damage(error: BaseException) -> bool:
@@ -59,9 +68,13 @@ def for_calls(endpoints: Endpoints, attempts: int) -> AsyncRetrying:
     return _retrying(endpoints, worthwhile, stop_after_attempt(attempts + len(endpoints) - 1))
 
 
-def for_streams(endpoints: Endpoints, seconds: float) -> AsyncRetrying:
-    """Return the policy of a stream that has lost its server: it looks for one to go on with for so many seconds."""
-    return _retrying(endpoints, _after_a_loss(endpoints), stop_after_delay(seconds))
+def for_streams(endpoints: Endpoints, seconds: float, losses: int) -> AsyncRetrying:
+    """Return the policy of a stream that has lost its server: it looks for one to go on with for so many seconds.
+
+    Audio that was damaged again, `losses` times in a row, waits even where a server is ready: a stream that is sent
+    again at once meets the same noise, with all of its audio.
+    """
+    return _retrying(endpoints, _after_a_loss(endpoints), stop_after_delay(seconds), losses)
 
 
 def for_recordings(endpoints: Endpoints, attempts: int, seconds: float, sent: Callable[[], int]) -> AsyncRetrying:
@@ -97,20 +110,22 @@ def _after_a_loss(endpoints: Endpoints) -> Callable[[BaseException], Awaitable[b
 
 
 def _retrying(
-    endpoints: Endpoints, worthwhile: Callable[[BaseException], Awaitable[bool]], stop: stop_base
+    endpoints: Endpoints, worthwhile: Callable[[BaseException], Awaitable[bool]], stop: stop_base, losses: int = 1
 ) -> AsyncRetrying:
     refusals = itertools.count(1)
+    backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECS * 2 ** (losses - 1), max=_MOST_WAIT_SECS)
 
     async def again(error: BaseException) -> bool:
         return next(refusals) == 1 if may_be_damage(error) else await worthwhile(error)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
-        if endpoints.fresh or (error is not None and may_be_damage(error)):
+        noisy = losses > 1 and isinstance(error, AudioDamaged)
+        if (endpoints.fresh and not noisy) or (error is not None and may_be_damage(error)):
             return 0.0
         asked = error.retry_after_secs if isinstance(error, ServerFull) else 0.0
         # Whom a minute is too long gets the error, which says so, after short waits.
-        return _backoff(state) + (asked if asked <= _LONGEST_WAIT_SECS else 0.0)
+        return backoff(state) + (asked if asked <= _LONGEST_WAIT_SECS else 0.0)
 
     retry = retry_if_exception(again)
     return AsyncRetrying(retry=retry, stop=stop, wait=wait, sleep=endpoints.pause, reraise=True)

@@ -35,12 +35,12 @@ class Retries:
 
     Attributes:
         opening: makes the policy for the first sequence of a stream.
-        going_on: makes the policy for the one after a loss, which counts as the first try.
+        going_on: makes the policy for the one after so many losses in a row; the latest counts as the first try.
         losses: so many in a row without progress between them are borne; audio that ends servers must not end them all.
     """
 
     opening: Callable[[], AsyncRetrying]
-    going_on: Callable[[], AsyncRetrying]
+    going_on: Callable[[int], AsyncRetrying]
     losses: int
 
 
@@ -173,7 +173,7 @@ class Stream:
             self._lost_at_secs = reached_secs
             if len(self._losses) > self._retries.losses or sum(map(may_be_damage, self._losses)) > 1:
                 raise
-            return await self._open(self._retries.going_on(), error)
+            return await self._open(self._retries.going_on(len(self._losses)), error)
 
     def _take(self, event: Partial | Final) -> Partial | Final | None:
         """Send what there is room for now; return the event, or None for one that only repeats what was said."""

@@ -58,7 +58,6 @@ async def play_all(names: list[str], streams: int, speed: float) -> list[Outcome
         )
         async with site:
             stage = Stage(Path(folder), site, await Script.heard_in_peace(site.endpoint, turns()), streams, speed)
-            stage.baseline = await stage.warm_up(site)
             print_head()
             for name in names:
                 outcome = await _play(name, stage)

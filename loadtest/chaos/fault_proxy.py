@@ -140,16 +140,25 @@ class FaultProxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, there: bool) -> None:
         """Carry one direction, in order, until its end. Raises OSError when it breaks."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW)
-        delivery = asyncio.create_task(self._deliver(under_way.get, writer, there=there))
-        loop = asyncio.get_running_loop()
+        # Side by side: who waits for room behind a delivery that broke would wait for ever.
+        parts = [
+            asyncio.create_task(self._accept(reader, under_way.put)),
+            asyncio.create_task(self._deliver(under_way.get, writer, there=there)),
+        ]
         try:
-            data = b"-"
-            while data:
-                data = await reader.read(_PIECE)
-                await under_way.put((loop.time() + self.line.delay_secs, data))
-            await delivery
+            await asyncio.gather(*parts)
         finally:
-            delivery.cancel()
+            for part in parts:
+                part.cancel()
+
+    async def _accept(
+        self, reader: asyncio.StreamReader, put_piece: Callable[[tuple[float, bytes]], Awaitable[None]]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        data = b"-"
+        while data:
+            data = await reader.read(_PIECE)
+            await put_piece((loop.time() + self.line.delay_secs, data))
 
     async def _deliver(
         self, next_piece: Callable[[], Awaitable[tuple[float, bytes]]], writer: asyncio.StreamWriter, *, there: bool

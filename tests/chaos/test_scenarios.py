@@ -22,8 +22,9 @@ async def test_streams_survive_a_killed_server_and_bad_lines():
     killed = outcomes[0]
     assert killed.restarts == 1
     assert killed.recovery_secs
-    assert all(outcome.identical + sum(outcome.failed.values()) == STREAMS for outcome in outcomes)
-    assert totals(outcomes)["streams"] == len(outcomes) * STREAMS
+    assert [outcome.streams for outcome in outcomes] == [STREAMS, 2 * STREAMS, 2 * STREAMS, STREAMS]
+    assert all(outcome.identical + sum(outcome.failed.values()) == outcome.streams for outcome in outcomes)
+    assert totals(outcomes)["streams"] == 6 * STREAMS
 
 
 def test_what_must_not_be_is_a_problem():
@@ -38,3 +39,19 @@ def test_what_must_not_be_is_a_problem():
         "handles grew from 200 to 300",
     ]
     assert outcome.figures()["failed"] == {"ServerError: broken": 1}
+
+
+def test_what_a_scenario_adds_when_it_is_played_again_is_a_problem():
+    before, once, again = Footprint(300, 200, 0), Footprint(330, 200, 0), Footprint(350, 200, 0)
+    outcome = Outcome("x", before=before, after_once=once, after=again)
+    outcome.judge()
+    assert outcome.problems == ["played again, it grew from 330 to 350 MB"]
+    outcome = Outcome("x", before=before, after_once=again, after=once)
+    outcome.judge()
+    assert outcome.problems == []
+
+
+def test_the_memory_of_another_process_is_not_compared():
+    outcome = Outcome("x", before=Footprint(300, 200, 0), after=Footprint(400, 300, 0), restarts=1, unready_secs=2.0)
+    outcome.judge()
+    assert outcome.problems == []

@@ -10,6 +10,7 @@ import pytest
 
 from amira_asr import (
     AsyncAsrClient,
+    AudioDamaged,
     DeadlineExceeded,
     Final,
     InvalidAudio,
@@ -21,6 +22,7 @@ from amira_asr import (
     ServerUnavailable,
     Settings,
 )
+from amira_asr.retrying import for_streams
 from tests.client.fake_triton import CHUNK, FULL, FakeTriton, chunk, serving, words
 
 TIMEOUT_SECS = 1.0
@@ -103,6 +105,29 @@ async def test_audio_that_was_damaged_on_its_way_is_sent_again(client, triton):
     assert [event.text for event in events] == [words(*range(1, n + 1)) for n in [*range(1, 20), 19]]
     triton.fail_at[len(triton.requests)] = damaged
     assert (await client.transcribe(chunk(5))).text == "w5"
+
+
+@pytest.mark.parametrize(("losses", "most_secs"), [(1, 0.0), (2, 1.0), (3, 2.0), (9, 2.0)])
+async def test_audio_that_was_damaged_again_waits_before_it_meets_the_same_line(losses, most_secs):
+    waits = []
+
+    class Ready:
+        """One server that answers."""
+
+        fresh = True
+
+        async def pause(self, seconds):
+            waits.append(seconds)
+
+    for count in range(1, 101):
+
+        async def arrive(count=count):
+            if len(waits) < count:
+                raise AudioDamaged("AUDIO arrived damaged")
+
+        await for_streams(Ready(), 10.0, losses)(arrive)
+    assert len(waits) == 100
+    assert 0.5 * most_secs <= max(waits) <= most_secs
 
 
 DAMAGED_NAME = "sequenge_end comes too late; allowed only with START"

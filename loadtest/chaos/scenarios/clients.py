@@ -20,12 +20,24 @@ from loadtest.chaos.stage import Outcome, Stage, client_settings
 _FROZEN_SECS = 9.0
 _SPOKEN_SECS = 6.0
 _CUTTING_SECS = 8.0
+_TIMES = 2
 
 
 async def client_frozen(stage: Stage) -> Outcome:
     """SIGSTOP to the client's process for longer than the server keeps a silent stream."""
-    outcome = Outcome("client frozen", before=stage.baseline)
+    outcome = Outcome("client frozen", before=await stage.warm())
     began = time.monotonic()
+    for _ in range(_TIMES):
+        calls, fault_at = await _frozen_calls(stage)
+        outcome.note_calls(calls, stage.script.expected, fault_at)
+        outcome.after_once, outcome.after = outcome.after, await stage.site.settled()
+    outcome.seconds = time.monotonic() - began
+    outcome.judge()
+    return outcome
+
+
+async def _frozen_calls(stage: Stage) -> tuple[list[Call], float]:
+    """Return the calls of a client that is frozen for a while, and when that was."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     settings = client_settings(stage.site.endpoint)
@@ -47,11 +59,7 @@ async def client_frozen(stage: Stage) -> Outcome:
     finally:
         process.kill()
         process.join()
-    outcome.note_calls(calls, stage.script.expected, fault_at)
-    outcome.after = await stage.site.settled()
-    outcome.seconds = time.monotonic() - began
-    outcome.judge()
-    return outcome
+    return calls, fault_at
 
 
 def _call_and_send(
@@ -70,6 +78,7 @@ def _call_and_send(
 async def clients_cut_off(stage: Stage) -> Outcome:
     """Other clients cancel their gRPC streams while requests are being answered, all the time."""
     chunk, seconds = stage.chunk, _CUTTING_SECS / stage.speed
+    await stage.warm()
     await cut_off(stage.site.endpoint, chunk, seconds)  # memory is what so many at once need
     before, crashes = await stage.site.footprint(), await stage.site.restarts()
 

@@ -29,7 +29,7 @@ async def places_exhausted(stage: Stage) -> Outcome:
                 problems.extend(found.others)
                 return f"{found.refused} refused within {found.longest_secs * 1e3:.0f} ms, {found.admitted} let in"
 
-            outcome = await stage.disturbed("places exhausted", fill, site=site)
+            outcome = await stage.disturbed("places exhausted", fill, site=site, before=await stage.warm(site))
             outcome.problems += problems
             return outcome
 
@@ -46,7 +46,7 @@ async def shared_memory_full(stage: Stage) -> Outcome:
                     await asyncio.sleep(3)
                 return f"{size / 1e6:.0f} MB were free"
 
-            return await stage.disturbed("shared memory full", fill, site=site)
+            return await stage.disturbed("shared memory full", fill, site=site, before=await stage.warm(site))
 
 
 async def streams_abandoned(stage: Stage) -> Outcome:

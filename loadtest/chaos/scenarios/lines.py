@@ -12,11 +12,16 @@ from loadtest.chaos.stage import Outcome, Stage
 
 # 16 kHz, FP32.
 _AUDIO_BYTES_PER_SEC = 64_000
+# The server lives on, and what it kept of the first time has to do for the second.
+_TIMES = 2
 
 
 async def _on_line(stage: Stage, name: str, fault: Callable[[FaultProxy], Awaitable[str | None]]) -> Outcome:
     async with FaultProxy(stage.site.endpoint) as proxy:
-        return await stage.disturbed(name, lambda _callers: fault(proxy), endpoint=proxy.endpoint)
+        before = await stage.warm()
+        return await stage.disturbed(
+            name, lambda _callers: fault(proxy), endpoint=proxy.endpoint, before=before, times=_TIMES
+        )
 
 
 async def connection_cut(stage: Stage) -> Outcome:
@@ -97,7 +102,10 @@ async def audio_damaged(stage: Stage) -> Outcome:
             line.line = GOOD_LINE
             return f"{line.damaged} bits turned over"
 
-        return await stage.disturbed("audio damaged", damage, endpoint=line.endpoint, may_refuse=True)
+        before = await stage.warm()
+        return await stage.disturbed(
+            "audio damaged", damage, endpoint=line.endpoint, before=before, times=_TIMES, may_refuse=True
+        )
 
 
 async def connection_damaged(stage: Stage) -> Outcome:
@@ -116,4 +124,7 @@ async def connection_damaged(stage: Stage) -> Outcome:
             line.line = GOOD_LINE
             return f"{line.damaged} bits turned over"
 
-        return await stage.disturbed("connection damaged", damage, endpoint=near_end.endpoint)
+        before = await stage.warm()
+        return await stage.disturbed(
+            "connection damaged", damage, endpoint=near_end.endpoint, before=before, times=_TIMES
+        )

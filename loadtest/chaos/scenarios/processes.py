@@ -22,7 +22,7 @@ async def undisturbed(stage: Stage) -> Outcome:
     async def nothing(_callers: Callers) -> None:
         return None
 
-    return await stage.disturbed("undisturbed", nothing)
+    return await stage.disturbed("undisturbed", nothing, before=await stage.warm(), times=2)
 
 
 async def server_killed(stage: Stage) -> Outcome:
