@@ -142,8 +142,10 @@ def test_a_chunk_that_is_no_whole_number_of_hops_is_refused():
 
 @pytest.mark.parametrize("execution", ["torch:cpu", "torch:cuda"])
 def test_speech_of_streams_and_of_whole_utterances(execution, request):
+    tolerance = SPEECH_TOLERANCE
     if "cuda" in execution:
         request.getfixturevalue("gpu")
+        tolerance = TOLERANCE  # cuFFT rounds in its own way
     utterance = open_utterances(configured("preprocessor_batch", execution=execution), FOLDER, kaldi=False)
     plain = open_utterances(configured("preprocessor_batch"), FOLDER, kaldi=False)
     chosen: list[dict[str, str]] = [{}, {"execution": execution}]
@@ -153,7 +155,7 @@ def test_speech_of_streams_and_of_whole_utterances(execution, request):
     assert CLIPS
     for clip in CLIPS:
         audio, _ = soundfile.read(clip, dtype="float32")
-        np.testing.assert_allclose(utterance(audio), plain(audio), atol=SPEECH_TOLERANCE)
+        np.testing.assert_allclose(utterance(audio), plain(audio), atol=tolerance)
         states = [front_end.new_state() for front_end in streams]
         for start in range(0, len(audio), GEOMETRY.chunk_samples):
             piece = audio[start : start + GEOMETRY.chunk_samples]
@@ -161,7 +163,7 @@ def test_speech_of_streams_and_of_whole_utterances(execution, request):
             wanted, got = (
                 front_end.windows([Chunk(state, piece, end)]) for front_end, state in zip(streams, states, strict=True)
             )
-            assert_same(wanted, got, SPEECH_TOLERANCE)
+            assert_same(wanted, got, tolerance)
         streams[1].release(states[1])
     assert utterance(np.zeros(1, np.float32)).shape == plain(np.zeros(1, np.float32)).shape == (0, MEL.n_mels)
 
