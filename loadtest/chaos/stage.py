@@ -31,8 +31,8 @@ _PUBLISHED_SECS = 2.0
 # Memory and handles that a warm server may hold more after a scenario: allocators and gRPC keep what they once needed.
 ALLOWED_MB = 64.0
 ALLOWED_HANDLES = 64
-# The same, when a scenario is played once more: what it needs has been needed before. A piece of 29 MB comes and goes in
-# Triton while nobody speaks.
+# The same, when a scenario is played once more: what it needs has been needed before. A piece of 29 MB comes and goes
+# in Triton while nobody speaks.
 ALLOWED_AGAIN_MB = 40.0
 # A server is warm when a round of warming up adds no more than this; it never is when it leaks.
 _WARM_MB, _WARM_ROUNDS = 8.0, 8
