@@ -73,6 +73,10 @@ test: setup-tests lint ## lint, types, and all tests against real servers [JOBS=
 fuzz: setup ## hostile requests against the real server while known streams run [CASES=5000]
 	AMIRA_FUZZ_CASES=$(or $(CASES),5000) $(PY) -m pytest tests/hostile --timeout 7200
 
+.PHONY: memcheck
+memcheck: setup ## streams through Triton under Valgrind: does it touch memory that it has freed? [DURATION=120]
+	PYTHONPATH=backends $(PY) -m loadtest.memcheck --seconds $(or $(DURATION),120)
+
 clients/javascript/node_modules/ready: clients/javascript/package.json clients/javascript/package-lock.json
 	@command -v npm >/dev/null || { echo "needs Node 20 or newer with npm (Debian: apt install npm)"; exit 2; }
 	cd clients/javascript && npm ci --no-audit --no-fund

@@ -43,6 +43,12 @@ _TRITON_EXIT_SECS = 3
 _PING_INTERVAL_MS = 5_000
 
 
+# Requests whose memory Triton keeps for the next ones. Beyond as many as it keeps it frees a request's state while the
+# thread that answered it still writes to it (ModelStreamInferHandler::StreamInferResponseComplete, also in 26.09), and
+# some tens of thousands of chunks later the server ends. Kept are no more than were once in flight together.
+_KEPT_REQUESTS = 65_536
+
+
 class ServerStartError(RuntimeError):
     """Triton ended or did not become ready in time. The message has the reason, and below it the end of the log."""
 
@@ -112,6 +118,7 @@ class TritonServer:
             f"--grpc-port={self.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={self.metrics_port}",
+            f"--grpc-infer-allocation-pool-size={_KEPT_REQUESTS}",
             f"--exit-timeout-secs={_TRITON_EXIT_SECS}",
             f"--grpc-header-forward-pattern={_CLIENT_HEADER}",
             f"--http-header-forward-pattern=(?i){_CLIENT_HEADER}",

@@ -70,3 +70,13 @@ async def test_two_thousand_sequences_half_abandoned(impatient_server):
         print(f"  {name}: {before[name]:.1f} -> {after[name]:.1f} ({mib:+.1f})")
     assert set(before) == set(after), "a server process was replaced"
     assert max(growth.values()) < ALLOWED_GROWTH_MIB
+
+
+def test_triton_frees_no_state_that_an_answering_thread_may_still_write_to(server):
+    """docs/reliability.md, "Memory that Triton has freed"; `make memcheck` shows the fault itself."""
+    (kept,) = (
+        int(argument.partition("=")[2])
+        for argument in psutil.Process(server.pid).cmdline()
+        if argument.startswith("--grpc-infer-allocation-pool-size=")
+    )
+    assert kept >= 65_536  # requests in flight, and one that every open stream waits for
