@@ -12,19 +12,21 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from scripts.export.zipformer.files import UnsupportedZipformerError
+from scripts.export.zipformer.swoosh import shorten_swooshes
 
 _AXIS = "plane_axis"
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def float_activations(model: ModelProto) -> ModelProto:
-    """Return a copy without quantisers: int8 weights times their scale, and convolutions over time in planes.
+    """Return a copy without quantisers: int8 weights times their scale; convolutions in planes, short activations.
 
     Raises:
         UnsupportedZipformerError: an integer product is not what ONNX Runtime's quantiser writes.
     """
     constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     nodes, weights = _without_quantisers(list(model.graph.node), constants)
+    nodes, biases = shorten_swooshes(nodes, constants)
     nodes, planes = _in_planes(nodes, constants)
     changed = ModelProto()
     changed.CopyFrom(model)
@@ -34,7 +36,8 @@ def float_activations(model: ModelProto) -> ModelProto:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
-    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in {**weights, **planes}.items())
+    added = {**weights, **biases, **planes}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in added.items())
     return changed
 
 
