@@ -3,7 +3,7 @@
     python -m loadtest.memcheck [--kept-requests 8] [--streams 32] [--seconds 120]
 
 Prints each fault with the functions that it happened in; the exit status is 1 when there was one. A race that ends a
-server once in tens of thousands of chunks is seen in every thirtieth here. Triton's own part computes some thirty times
+server once in a hundred thousand chunks is seen in every thirtieth here. Triton's own part computes some thirty times
 as slowly. Needs `valgrind`.
 """
 

@@ -45,7 +45,7 @@ _PING_INTERVAL_MS = 5_000
 
 # Requests whose memory Triton keeps for the next ones. Beyond as many as it keeps it frees a request's state while the
 # thread that answered it still writes to it (ModelStreamInferHandler::StreamInferResponseComplete, also in 26.09), and
-# some tens of thousands of chunks later the server ends. Kept are no more than were once in flight together.
+# once in some hundred thousand chunks that ends the server. Kept are no more than were once in flight together.
 _KEPT_REQUESTS = 65_536
 
 
