@@ -11,6 +11,7 @@ from types import TracebackType
 
 import psutil
 
+_SERVER = "tritonserver"
 _COLUMNS = ["elapsed_secs", "pid", "process", "private_mb", "handles", "threads", "cpu_secs"]
 
 
@@ -111,10 +112,16 @@ def slopes(path: Path) -> dict[str, tuple[float, float]]:
 
 
 def _samples(path: Path) -> dict[str, list[tuple[float, float, float]]]:
-    """Return the samples of each process: seconds, private MB, handles."""
-    samples: dict[str, list[tuple[float, float, float]]] = {}
+    """Return the samples of each process of the server that ran last: seconds, private MB, handles.
+
+    A run that was gone on with has a server for each of its parts.
+    """
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            values = (float(row["elapsed_secs"]), float(row["private_mb"]), float(row["handles"]))
-            samples.setdefault(f"{row['process']} {row['pid']}", []).append(values)
+        rows = list(csv.DictReader(file))
+    servers = [row["pid"] for row in rows if row["process"] == _SERVER]
+    first = next((index for index, row in enumerate(rows) if servers and row["pid"] == servers[-1]), 0)
+    samples: dict[str, list[tuple[float, float, float]]] = {}
+    for row in rows[first:]:
+        values = (float(row["elapsed_secs"]), float(row["private_mb"]), float(row["handles"]))
+        samples.setdefault(f"{row['process']} {row['pid']}", []).append(values)
     return samples

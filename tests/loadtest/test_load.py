@@ -70,6 +70,16 @@ def test_callers_against_the_server(server, tmp_path):
     assert any("tritonserver" in process for process in growth(tmp_path / "processes.csv"))
 
 
+def test_memory_is_that_of_the_server_of_the_last_part(tmp_path):
+    """A run that was gone on with has a server for each part, and the sum of two is nobody's."""
+    path = tmp_path / "processes.csv"
+    lines = ["elapsed_secs,pid,process,private_mb,handles,threads,cpu_secs"]
+    for pid, elapsed in ((10, 0), (10, 5), (20, 10), (20, 15)):
+        lines += [f"{elapsed},{pid},tritonserver,{pid},7,1,0", f"{elapsed},{pid + 1},stub,{pid},7,1,0"]
+    path.write_text("\n".join(lines))
+    assert growth(path) == {"tritonserver 20": (20, 20), "stub 21": (20, 20)}
+
+
 def test_the_same_seed_says_the_same(server):
     speakers = Speakers(server.grpc_endpoint, "asr_streaming", BUNDLED)
     try:
