@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from scripts.gpu.cell_file import CellFile
+from scripts.gpu.command import cell_or_reason, device_name
 from scripts.gpu.fastconformer import Sizes, SlottedEncoder
 
 ENCODERS = {
@@ -147,7 +148,7 @@ def run(out: Path, device: torch.device, encoders: dict[str, Sizes], batches: tu
     """Measure what is missing in the file until the time is over; return how many cells are still missing."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, as in the engines and the served encoder
-    figures = CellFile(out, torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
+    figures = CellFile(out, device_name(device.type))
     planned = {cell.key: cell for cell in cells(encoders, batches, graphs=device.type == "cuda")}
 
     def measured(key: str) -> dict[str, Any]:
@@ -160,14 +161,15 @@ def run(out: Path, device: torch.device, encoders: dict[str, Sizes], batches: tu
 
 def _measure_or_say(cell: Cell, sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Measure a cell; what does not fit into memory is an answer, too."""
-    try:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        return measure(cell, sizes, device)
-    except torch.cuda.OutOfMemoryError:
-        return {**asdict(cell), "out_of_memory": True}
-    except RuntimeError as reason:  # a capture that ran out of memory may end with another error
-        return {**asdict(cell), "not_run": str(reason)}
+
+    def measured() -> dict[str, Any]:
+        try:
+            return measure(cell, sizes, device)
+        except torch.cuda.OutOfMemoryError:
+            return {**asdict(cell), "out_of_memory": True}
+
+    # A capture that ran out of memory may end with another error, which is a reason and no answer.
+    return {**asdict(cell), **cell_or_reason(device.type, measured)}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The command line that the parts of `make bench-gpu` share."""
+"""What the parts of `make bench-gpu` share: their command line, cells that fail, and what figures are of."""
 
 from __future__ import annotations
 

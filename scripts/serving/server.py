@@ -42,7 +42,6 @@ _TRITON_EXIT_SECS = 3
 # Below the least `keepalive_secs` of a client. Triton's own limit of 5 minutes is above what many proxies bear.
 _PING_INTERVAL_MS = 5_000
 
-
 # Requests whose memory Triton keeps for the next ones. Beyond as many as it keeps it frees a request's state while the
 # thread that answered it still writes to it (ModelStreamInferHandler::StreamInferResponseComplete, also in 26.09), and
 # once in some hundred thousand chunks that ends the server. Kept are no more than were once in flight together.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.serving.installation import TritonInstallation
 from scripts.serving.server import TritonServer
 from scripts.serving.server_options import ServerOptions
 from scripts.serving.staging import RepositorySettings, stage_repository
@@ -23,6 +24,7 @@ def serve(
     settings: RepositorySettings = DEFAULTS,
     open_interfaces: frozenset[str] = frozenset(),
     start_timeout_secs: float = ServerOptions.start_timeout_secs,
+    installation: TritonInstallation | None = None,
 ) -> Iterator[TritonServer]:
     """Serve a repository on free ports while the context lasts; SIGTERM to the script ends the server, too.
 
@@ -39,5 +41,5 @@ def serve(
             open_interfaces=open_interfaces,
             start_timeout_secs=start_timeout_secs,
         )
-        with TritonServer(options) as server:
+        with TritonServer(options, installation) as server:
             yield server

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from scripts.export.zipformer.wiring import consumers_of
+
 Array = npt.NDArray[Any]
 
 
@@ -56,11 +58,7 @@ class Draft:
         if unknown:
             raise FixedBatchError(f"the size of {unknown[0]!r} is not fixed")
         sizes.update({name: list(value.shape) for name, value in constants.items()})
-        consumers: dict[str, list[NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                consumers.setdefault(name, []).append(node)
-        return Draft(sizes, constants, consumers, dict(axes))
+        return Draft(sizes, constants, consumers_of(graph.node), dict(axes))
 
     def place(self, name: str) -> int:
         """Return the batch axis of a tensor counted from its last, -1."""

@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from scripts.export.zipformer.files import UnsupportedZipformerError
 from scripts.export.zipformer.swoosh import shorten_swooshes
+from scripts.export.zipformer.wiring import consumers_of, producers_of
 
 _AXIS = "plane_axis"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -43,11 +44,7 @@ def float_activations(model: ModelProto) -> ModelProto:
 
 def _without_quantisers(nodes: list[NodeProto], constants: Arrays) -> tuple[list[NodeProto], Arrays]:
     """Replace `Mul(Cast(MatMulInteger(quantised x, weights)), x's scale * weights' scale)` by `MatMul(x, weights)`."""
-    producers = {name: node for node in nodes for name in node.output}
-    consumers: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
+    producers, consumers = producers_of(nodes), consumers_of(nodes)
     gone: set[str] = set()
     products: dict[str, NodeProto] = {}
     weights: Arrays = {}

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, helper
+
+from scripts.export.zipformer.wiring import consumers_of, producers_of
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -33,7 +35,7 @@ def shorten_swooshes(nodes: Sequence[NodeProto], constants: Arrays) -> tuple[lis
     Returns:
         the nodes, and initializers that they need besides.
     """
-    graph = _Graph.of(nodes, constants)
+    graph = _Graph(constants, producers_of(nodes), consumers_of(nodes))
     written: dict[int, list[NodeProto]] = {}
     gone: set[int] = set()
     added: Arrays = {}
@@ -77,22 +79,13 @@ class _Swoosh:
         return str(self.last.output[0])
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Graph:
-    """Who makes and who takes a tensor."""
+    """Finds activations by who makes and who takes a tensor."""
 
     constants: Arrays
-    producers: dict[str, NodeProto] = field(default_factory=dict)
-    consumers: dict[str, list[NodeProto]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(nodes: Sequence[NodeProto], constants: Arrays) -> _Graph:
-        graph = _Graph(constants)
-        for node in nodes:
-            graph.producers.update((name, node) for name in node.output)
-            for name in node.input:
-                graph.consumers.setdefault(name, []).append(node)
-        return graph
+    producers: dict[str, NodeProto]
+    consumers: dict[str, list[NodeProto]]
 
     def swoosh(self, log: NodeProto) -> _Swoosh | None:
         """Return the activation around a logarithm; None where it is none."""
